@@ -1,0 +1,15 @@
+# Writes OUT: each of FILES (separated by |) as a C array, and the table SYMBOL of struct bk_embedded.
+# A NUL follows each file's bytes (not counted in its size), so that text can be used as a C string.
+string(REPLACE "|" ";" files "${FILES}")
+set(arrays "")
+set(rows "")
+set(n 0)
+foreach(file IN LISTS files)
+  get_filename_component(name "${file}" NAME)
+  file(READ "${file}" hex HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(APPEND arrays "static const unsigned char file_${n}[] = {${bytes}0x00};\n")
+  string(APPEND rows "    {\"${name}\", file_${n}, sizeof(file_${n}) - 1},\n")
+  math(EXPR n "${n} + 1")
+endforeach()
+file(WRITE "${OUT}" "#include \"common/embedded.h\"\n\n${arrays}\nextern const struct bk_embedded ${SYMBOL}[];\nconst struct bk_embedded ${SYMBOL}[] = {\n${rows}    {0, 0, 0},\n};\n")
