@@ -1,0 +1,640 @@
+#!lua name=booking_worker
+-- queue.lua: the queue's protocol, as functions inside Redis.
+--
+-- A job is in exactly one place at any moment, and every move is one call of a function below. Places of a queue
+-- (all keys carry the prefix "{<queue>}:", KEYS[1] of every call is "{<queue>}:inbox"):
+--
+--   inbox             stream  as the producer XADDed it; the entry's id is the job's ticket from then on
+--   scheduled, retry  zset    ticket -> due time (ms)
+--   ready             list    tickets that a take serves before the inbox
+--   line:<key>        list    tickets that wait behind the holder of their ordering key
+--   active:<worker>   hash    ticket -> "<lane>:<key>": what a worker holds
+--   dead              zset    ticket -> time of death (ms)
+--
+-- and beside them job:<ticket> (hash: the entry's fields and its story), gate (hash: ordering key -> taken jobs of it
+-- that are not finished: its holder and those in its line), workers (zset: incarnation -> lease deadline),
+-- worker:<name>, config, audit, reply:<id>.
+--
+-- Who holds a key's gate is the one job of that key that may be in ready, active or retry; the others of the key that
+-- have left the inbox wait in its line, in inbox order. The gate outlives retries, requeues and crashes and is passed
+-- on only when its holder is done or dead. Keys are compared without regard to ASCII case: a UUID in capitals is the
+-- same booking.
+--
+-- Redis isolates a function but does not roll it back. So every function first reads (which also checks that each key
+-- has the type it expects), then decides, then writes; between the first write and the last nothing is left that can
+-- fail. All may run when memory is full (allow-oom): a queue that cannot be emptied stays full for ever.
+--
+-- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
+
+local VERSION = 1
+local BOUND = 128        -- how much time-driven work one take does at the most, per kind
+local REPLY_TTL_S = 300
+local HISTORY_MOST = 8000
+
+local KNOWN = { id = true, kind = true, key = true, args = true, not_before = true, expires_at = true,
+  reply = true, traceparent = true }
+
+local function prefix_of(keys)
+  return string.sub(keys[1], 1, -6)
+end
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Calls `command key` with the values in pieces that fit Lua's stack. `step` is 2 for name-value pairs.
+local function spread(command, key, values)
+  for i = 1, #values, 2000 do
+    redis.call(command, key, unpack(values, i, math.min(i + 1999, #values)))
+  end
+end
+
+-- Reads that fail on a key of the wrong type, before anything is written.
+local function check_types(p)
+  redis.call('LLEN', p .. 'ready')
+  redis.call('ZCARD', p .. 'retry')
+  redis.call('ZCARD', p .. 'scheduled')
+  redis.call('ZCARD', p .. 'dead')
+  redis.call('HLEN', p .. 'gate')
+end
+
+-- One line of a job's story, kept in its hash.
+local function note(p, ticket, now, text)
+  local job = p .. 'job:' .. ticket
+  local old = redis.call('HGET', job, 'history') or ''
+  if #old < HISTORY_MOST then
+    redis.call('HSET', job, 'history', old .. string.format('%.0f', now) .. ' ' .. string.gsub(text, '[%c]', ' ') .. '\n')
+  end
+end
+
+-- What lets go of the gates of finished jobs. plan_release reads, release writes.
+local function plan_release(p, names)
+  local plan = { gone = {}, kept = {}, freed = {} }
+  if #names == 0 then
+    return plan
+  end
+  local counts = redis.call('HMGET', p .. 'gate', unpack(names))
+  for i, name in ipairs(names) do
+    local count = tonumber(counts[i] or 0)
+    local following = count > 1 and redis.call('LINDEX', p .. 'line:' .. name, 0)
+    if following then
+      plan.kept[#plan.kept + 1] = name
+      plan.kept[#plan.kept + 1] = count - 1
+      plan.freed[#plan.freed + 1] = following
+    else
+      plan.gone[#plan.gone + 1] = name
+    end
+  end
+  return plan
+end
+
+local function release(p, plan)
+  if #plan.gone > 0 then
+    redis.call('HDEL', p .. 'gate', unpack(plan.gone))
+  end
+  if #plan.freed == 0 then
+    return
+  end
+  redis.call('HSET', p .. 'gate', unpack(plan.kept))
+  for i = 1, #plan.kept, 2 do
+    redis.call('LPOP', p .. 'line:' .. plan.kept[i])
+  end
+  redis.call('RPUSH', p .. 'ready', unpack(plan.freed))
+  for _, ticket in ipairs(plan.freed) do
+    redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready')
+  end
+end
+
+-- Moves tickets that a worker holds back to ready, their gates held. With `death`, each has cost its worker's life.
+local function hand_back(p, worker, tickets, now, death)
+  for i = 1, #tickets, 1000 do
+    local part = { unpack(tickets, i, math.min(i + 999, #tickets)) }
+    redis.call('HDEL', p .. 'active:' .. worker, unpack(part))
+    redis.call('RPUSH', p .. 'ready', unpack(part))
+    for _, ticket in ipairs(part) do
+      if death then
+        redis.call('HINCRBY', p .. 'job:' .. ticket, 'deliveries', 1)
+        note(p, ticket, now, 'its worker ' .. worker .. ' fell silent')
+      end
+      redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready')
+    end
+  end
+end
+
+local function name_of(worker)
+  return string.match(worker, '^(.*)@')
+end
+
+local function forget(p, worker)
+  redis.call('ZREM', p .. 'workers', worker)
+  redis.call('DEL', p .. 'active:' .. worker)
+  local about = p .. 'worker:' .. name_of(worker)
+  if redis.call('HGET', about, 'incarnation') == worker then
+    redis.call('DEL', about)
+  end
+end
+
+-- Takes the jobs of workers whose lease has run out, a bounded number; returns how many.
+local function reap(p, now)
+  local count = 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. 'workers', '-inf', now, 'LIMIT', 0, BOUND)) do
+    local tickets = redis.call('HKEYS', p .. 'active:' .. worker)
+    local some = { unpack(tickets, 1, math.min(#tickets, BOUND - count)) }
+    hand_back(p, worker, some, now, true)
+    count = count + #some
+    if #some == #tickets then
+      forget(p, worker)
+    end
+    if count >= BOUND then
+      break
+    end
+  end
+  return count
+end
+
+-- Moves what is due from retry (it holds its gate) and from scheduled (it takes its place in its line now).
+local function promote(p, now)
+  local due = redis.call('ZRANGEBYSCORE', p .. 'retry', '-inf', now, 'LIMIT', 0, BOUND)
+  if #due > 0 then
+    redis.call('ZREM', p .. 'retry', unpack(due))
+    redis.call('RPUSH', p .. 'ready', unpack(due))
+    for _, ticket in ipairs(due) do
+      redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready')
+    end
+  end
+  due = redis.call('ZRANGEBYSCORE', p .. 'scheduled', '-inf', now, 'LIMIT', 0, BOUND)
+  for _, ticket in ipairs(due) do
+    local name = string.lower(redis.call('HGET', p .. 'job:' .. ticket, 'key') or '')
+    local count = tonumber(redis.call('HGET', p .. 'gate', name) or 0)
+    if count > 0 then
+      redis.call('LLEN', p .. 'line:' .. name)
+    end
+    redis.call('ZREM', p .. 'scheduled', ticket)
+    redis.call('HSET', p .. 'gate', name, count + 1)
+    redis.call('RPUSH', count > 0 and p .. 'line:' .. name or p .. 'ready', ticket)
+    redis.call('HSET', p .. 'job:' .. ticket, 'state', count > 0 and 'waiting' or 'ready')
+  end
+end
+
+-- The ordering key and the due time ('' for none) of an entry whose shape is right, nil for any other. What the
+-- values mean is checked by the worker; here stands only what decides on the entry's place.
+local function shape_of(fields)
+  if #fields == 8 and fields[1] == 'id' and fields[3] == 'kind' and fields[5] == 'key' and fields[7] == 'args' then
+    local key = fields[6]
+    if #key >= 1 and #key <= 128 then
+      return key, ''
+    end
+    return nil
+  end
+  local seen = {}
+  for i = 1, #fields, 2 do
+    local name = fields[i]
+    if not KNOWN[name] or seen[name] then
+      return nil
+    end
+    seen[name] = fields[i + 1]
+  end
+  local key, due = seen.key, seen.not_before or ''
+  if not (seen.id and seen.kind and seen.args and key) or #key < 1 or #key > 128 then
+    return nil
+  end
+  if seen.not_before and not (string.match(due, '^%d+$') and #due <= 15) then
+    return nil
+  end
+  return key, due
+end
+
+-- The fields a malformed entry is kept with: every byte of it, as netstrings in `raw`, and the first of each name
+-- that a listing wants to show.
+local function raw_fields(fields)
+  local raw = {}
+  local shown = {}
+  local out = {}
+  for i, value in ipairs(fields) do
+    raw[i] = #value .. ':' .. value .. ','
+    local name = i % 2 == 0 and fields[i - 1]
+    if (name == 'id' or name == 'kind' or name == 'key' or name == 'traceparent') and not shown[name]
+        and #value <= 128 then
+      shown[name] = true
+      out[#out + 1] = name
+      out[#out + 1] = value
+    end
+  end
+  out[#out + 1] = 'raw'
+  out[#out + 1] = table.concat(raw)
+  return out
+end
+
+-- Forgets inbox entries up to and including the last one read.
+local function trim_inbox(inbox, entries)
+  local ms, seq = string.match(entries[#entries][1], '^(%d+)-(%d+)$')
+  if #seq <= 15 then
+    redis.call('XTRIM', inbox, 'MINID', '=', ms .. '-' .. string.format('%.0f', tonumber(seq) + 1))
+    return
+  end
+  local ids = {}
+  for i, entry in ipairs(entries) do
+    ids[i] = entry[1]
+  end
+  spread('XDEL', inbox, ids)
+end
+
+-- Takes up to `want` jobs from the inbox into `jobs`, moving what has to wait to its line or to scheduled. Returns
+-- the id of the last entry seen, or nil, and how many were read.
+local function take_inbox(p, inbox, worker, lane, want, now, jobs)
+  local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', want)
+  local n = #entries
+  if n == 0 then
+    return nil, 0
+  end
+  -- read and decide
+  local keys, dues, names, index = {}, {}, {}, {}
+  for i = 1, n do
+    local key, due = shape_of(entries[i][2])
+    local name = key and string.lower(key)
+    if name and due ~= '' and tonumber(due) > now then
+      dues[i] = due
+    elseif name then
+      keys[i] = name
+      if not index[name] then
+        names[#names + 1] = name
+        index[name] = #names
+      end
+    end
+  end
+  local counts = {}
+  if #names > 0 then
+    counts = redis.call('HMGET', p .. 'gate', unpack(names))
+    for i = 1, #names do
+      counts[i] = tonumber(counts[i] or 0)
+      if counts[i] > 0 then
+        redis.call('LLEN', p .. 'line:' .. names[i])
+      end
+    end
+  end
+  redis.call('HLEN', p .. 'active:' .. worker)
+  -- write
+  local held, gates, last = {}, {}, entries[n][1]
+  trim_inbox(inbox, entries)
+  for i = 1, n do
+    local ticket, fields = entries[i][1], entries[i][2]
+    local name = keys[i]
+    local slot = name and index[name]
+    local state = 'active'
+    if dues[i] then
+      state = 'scheduled'
+    elseif not name then
+      fields = raw_fields(fields)
+    elseif counts[slot] > 0 then
+      state = 'waiting'
+    end
+    local size = #fields
+    fields[size + 1] = 'state'
+    fields[size + 2] = state
+    redis.call('HSET', p .. 'job:' .. ticket, unpack(fields))
+    if slot then
+      counts[slot] = counts[slot] + 1
+    end
+    if state == 'active' then
+      held[#held + 1] = ticket
+      held[#held + 1] = lane .. ':' .. (name or '')
+      jobs[#jobs + 1] = { ticket, fields }
+    elseif state == 'waiting' then
+      redis.call('RPUSH', p .. 'line:' .. name, ticket)
+    else
+      redis.call('ZADD', p .. 'scheduled', dues[i], ticket)
+    end
+  end
+  if #held > 0 then
+    redis.call('HSET', p .. 'active:' .. worker, unpack(held))
+  end
+  for i = 1, #names do
+    gates[2 * i - 1] = names[i]
+    gates[2 * i] = counts[i]
+  end
+  if #gates > 0 then
+    redis.call('HSET', p .. 'gate', unpack(gates))
+  end
+  return last, n
+end
+
+local function take_ready(p, worker, lane, want, jobs)
+  local tickets = redis.call('LRANGE', p .. 'ready', 0, want - 1)
+  if #tickets == 0 then
+    return
+  end
+  local held = {}
+  for _, ticket in ipairs(tickets) do
+    local fields = redis.call('HGETALL', p .. 'job:' .. ticket)
+    local key, raw = '', false
+    for i = 1, #fields, 2 do
+      if fields[i] == 'key' then
+        key = fields[i + 1]
+      elseif fields[i] == 'raw' then
+        raw = true
+      end
+    end
+    if #fields > 0 then
+      held[#held + 1] = ticket
+      held[#held + 1] = lane .. ':' .. (raw and '' or string.lower(key))
+      jobs[#jobs + 1] = { ticket, fields }
+    end
+  end
+  redis.call('HLEN', p .. 'active:' .. worker)
+  redis.call('LPOP', p .. 'ready', #tickets)
+  if #held > 0 then
+    redis.call('HSET', p .. 'active:' .. worker, unpack(held))
+    for _, job in ipairs(jobs) do
+      redis.call('HSET', p .. 'job:' .. job[1], 'state', 'active')
+    end
+  end
+end
+
+-- When something happens next that no entry in the inbox announces (ms; 0 for never).
+local function next_due(p)
+  local first = 0
+  for _, place in ipairs({ 'scheduled', 'retry', 'workers' }) do
+    local head = redis.call('ZRANGE', p .. place, 0, 0, 'WITHSCORES')
+    local due = head[2] and tonumber(head[2])
+    if due and (first == 0 or due < first) then
+      first = due
+    end
+  end
+  return first
+end
+
+-- take(worker, lane, want, resume): what this lane is to work on. With resume=1 the lane holds nothing as far as it
+-- knows (the answer to an earlier take was lost): what is still noted under its name goes back first.
+-- Answer: now, next due, paused, recovered, more, last inbox id seen, jobs {ticket, {field, value, ...}}.
+local function take(keys, args)
+  local p, worker, lane, want = prefix_of(keys), args[1], args[2], tonumber(args[3])
+  local now = now_ms()
+  local lease = redis.call('ZSCORE', p .. 'workers', worker)
+  if not lease or tonumber(lease) <= now then
+    return redis.error_reply('FENCED worker ' .. worker .. ' has no lease')
+  end
+  check_types(p)
+  if args[4] == '1' then
+    local mine = {}
+    local all = redis.call('HGETALL', p .. 'active:' .. worker)
+    for i = 1, #all, 2 do
+      if string.match(all[i + 1], '^(%d+):') == lane then
+        mine[#mine + 1] = all[i]
+      end
+    end
+    hand_back(p, worker, mine, now, false)
+  end
+  if redis.call('HGET', p .. 'config', 'paused') == '1' then
+    return { now, 0, 1, 0, 0, '', {} }
+  end
+  local recovered = reap(p, now)
+  promote(p, now)
+  local jobs, last, scanned = {}, nil, 0
+  if want > 0 then
+    take_ready(p, worker, lane, want, jobs)
+  end
+  while #jobs < want and scanned < want + BOUND do
+    local asked = want - #jobs
+    local seen, n = take_inbox(p, keys[1], worker, lane, asked, now, jobs)
+    last = seen or last
+    scanned = scanned + n
+    if n < asked then
+      break
+    end
+  end
+  local more = #jobs == want and 1 or 0
+  if more == 0 and scanned >= want + BOUND then
+    more = 1
+  end
+  return { now, more == 1 and 0 or next_due(p), 0, recovered, more, last or '', jobs }
+end
+
+-- How many arguments follow each verb of settle, the ticket included.
+local VERBS = { done = 1, reply = 3, retry = 4, requeue = 3, free = 1, dead = 7 }
+
+local function read_records(args)
+  local records, i = {}, 2
+  while i <= #args do
+    local verb = args[i]
+    local size = VERBS[verb]
+    if not size or i + size > #args then
+      return nil
+    end
+    records[#records + 1] = { verb, unpack(args, i + 1, i + size) }
+    i = i + size + 1
+  end
+  return records
+end
+
+local function push_reply(p, id, json)
+  if id ~= '' then
+    redis.call('RPUSH', p .. 'reply:' .. id, json)
+    redis.call('EXPIRE', p .. 'reply:' .. id, REPLY_TTL_S)
+  end
+end
+
+-- Writes the fate of one held ticket, all but its gate and its being held.
+local function settle_one(p, worker, now, r, finished)
+  local verb, ticket = r[1], r[2]
+  local job = p .. 'job:' .. ticket
+  if verb == 'done' or verb == 'reply' then
+    finished[#finished + 1] = job
+    if verb == 'reply' then
+      push_reply(p, r[3], r[4])
+    end
+  elseif verb == 'retry' then
+    redis.call('HINCRBY', job, 'attempts', 1)
+    redis.call('HSET', job, 'state', 'retry', 'unsure', r[4], 'error', r[5])
+    note(p, ticket, now, 'to be tried again: ' .. r[5])
+    redis.call('ZADD', p .. 'retry', now + tonumber(r[3]), ticket)
+  elseif verb == 'requeue' then
+    redis.call('HINCRBY', job, 'requeues', 1)
+    redis.call('HSET', job, 'state', 'ready', 'unsure', r[3], 'error', r[4])
+    note(p, ticket, now, 'handed back: ' .. r[4])
+    redis.call('RPUSH', p .. 'ready', ticket)
+  elseif verb == 'free' then
+    redis.call('HSET', job, 'state', 'ready')
+    redis.call('RPUSH', p .. 'ready', ticket)
+  else
+    redis.call('HSET', job, 'state', 'dead', 'reason', r[3], 'sqlstate', r[4], 'error', r[5], 'attempts', r[8],
+      'died_at', string.format('%.0f', now), 'worker', worker)
+    note(p, ticket, now, 'dead, ' .. r[3] .. ': ' .. r[5])
+    redis.call('ZADD', p .. 'dead', now, ticket)
+    push_reply(p, r[6], r[7])
+  end
+end
+
+-- settle(worker, record...): the fates of tickets this worker holds. A record is one of
+--   done T | reply T id json | retry T delay_ms unsure error | requeue T unsure error | free T
+--   dead T reason sqlstate error reply_id reply_json attempts        (reply_id '' for nobody waiting)
+-- Tickets it does not hold any more are left alone and given back: they belong to somebody else by now. That the
+-- worker still speaks of them proves that they did not kill it, so the death they were charged with is refunded.
+-- Answer: now, number of tickets that became ready, lost tickets.
+local function settle(keys, args)
+  local p, worker = prefix_of(keys), args[1]
+  local records = read_records(args)
+  if not records then
+    return redis.error_reply('INVALID settle record')
+  end
+  if #records == 0 then
+    return { now_ms(), 0, {} }
+  end
+  local now = now_ms()
+  local tickets = {}
+  for i, r in ipairs(records) do
+    tickets[i] = r[2]
+  end
+  local holds = redis.call('HMGET', p .. 'active:' .. worker, unpack(tickets))
+  check_types(p)
+  local names, mine, lost = {}, {}, {}
+  for i, r in ipairs(records) do
+    local name = holds[i] and string.match(holds[i], '^%d+:(.*)$')
+    if not name then
+      lost[#lost + 1] = r[2]
+    else
+      mine[#mine + 1] = r
+      local over = r[1] == 'done' or r[1] == 'reply' or r[1] == 'dead'
+      if over and name ~= '' then
+        names[#names + 1] = name
+      end
+    end
+  end
+  local plan = plan_release(p, names)
+  local finished, held = {}, {}
+  for i, r in ipairs(mine) do
+    held[i] = r[2]
+    settle_one(p, worker, now, r, finished)
+  end
+  if #held > 0 then
+    redis.call('HDEL', p .. 'active:' .. worker, unpack(held))
+  end
+  if #finished > 0 then
+    redis.call('DEL', unpack(finished))
+  end
+  release(p, plan)
+  for _, ticket in ipairs(lost) do
+    local job = p .. 'job:' .. ticket
+    if tonumber(redis.call('HGET', job, 'deliveries') or 0) > 0 then
+      redis.call('HINCRBY', job, 'deliveries', -1)
+    end
+  end
+  return { now, #plan.freed, lost }
+end
+
+-- join(worker, lease_ms, field, value...): begins an incarnation "<name>@<unique>". An older incarnation of the same
+-- name is fenced off: its jobs go back, and it cannot take or settle any more.
+-- Answer: now, jobs taken from a namesake.
+local function join(keys, args)
+  local p, worker, now = prefix_of(keys), args[1], now_ms()
+  local about = p .. 'worker:' .. name_of(worker)
+  local old = redis.call('HGET', about, 'incarnation')
+  check_types(p)
+  local recovered = 0
+  if old and old ~= worker then
+    local tickets = redis.call('HKEYS', p .. 'active:' .. old)
+    hand_back(p, old, tickets, now, true)
+    forget(p, old)
+    recovered = #tickets
+  end
+  redis.call('ZADD', p .. 'workers', now + tonumber(args[2]), worker)
+  redis.call('HSET', about, 'incarnation', worker, 'lease_ms', args[2], unpack(args, 3))
+  return { now, recovered }
+end
+
+-- beat(worker, lease_ms, field, value...): "I live". Answer: now, 1 if it still has its place or 0 if not, the
+-- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing).
+local function beat(keys, args)
+  local p, worker, now = prefix_of(keys), args[1], now_ms()
+  local about = p .. 'worker:' .. name_of(worker)
+  local current = redis.call('HGET', about, 'incarnation') or ''
+  if not redis.call('ZSCORE', p .. 'workers', worker) then
+    return { now, 0, current, '' }
+  end
+  redis.call('ZADD', p .. 'workers', now + tonumber(args[2]), worker)
+  redis.call('HSET', about, 'beat_at', string.format('%.0f', now), unpack(args, 3))
+  return { now, 1, current, redis.call('HGET', p .. 'config', 'breaker') or '' }
+end
+
+-- leave(worker): hands everything back free of charge and ends the incarnation. Answer: now, jobs handed back.
+local function leave(keys, args)
+  local p, worker, now = prefix_of(keys), args[1], now_ms()
+  local tickets = redis.call('HKEYS', p .. 'active:' .. worker)
+  check_types(p)
+  hand_back(p, worker, tickets, now, false)
+  forget(p, worker)
+  return { now, #tickets }
+end
+
+local function age_of(ticket, now)
+  local ms = ticket and tonumber(string.match(ticket, '^(%d+)-'))
+  return ms and math.max(0, now - ms) or 0
+end
+
+-- status(): name, value, ... ; the counts of the places and the age of the oldest job that could run now.
+local function status(keys)
+  local p, now = prefix_of(keys), now_ms()
+  local taken, active = 0, 0
+  local gates = redis.call('HVALS', p .. 'gate')
+  for _, count in ipairs(gates) do
+    taken = taken + tonumber(count)
+  end
+  local workers = redis.call('ZRANGE', p .. 'workers', 0, -1)
+  for _, worker in ipairs(workers) do
+    active = active + redis.call('HLEN', p .. 'active:' .. worker)
+  end
+  local first = redis.call('XRANGE', keys[1], '-', '+', 'COUNT', 1)[1]
+  local oldest = math.max(age_of(first and first[1], now), age_of(redis.call('LINDEX', p .. 'ready', 0), now))
+  local oldest_dead = redis.call('ZRANGE', p .. 'dead', 0, 0, 'WITHSCORES')[2]
+  return { 'now', now, 'paused', redis.call('HGET', p .. 'config', 'paused') == '1' and 1 or 0,
+    'inbox', redis.call('XLEN', keys[1]), 'ready', redis.call('LLEN', p .. 'ready'), 'waiting', taken - #gates,
+    'active', active, 'scheduled', redis.call('ZCARD', p .. 'scheduled'), 'retry', redis.call('ZCARD', p .. 'retry'),
+    'dead', redis.call('ZCARD', p .. 'dead'), 'oldest_ms', oldest, 'workers', #workers,
+    'oldest_dead_ms', oldest_dead and math.max(0, now - tonumber(oldest_dead)) or 0 }
+end
+
+-- configure(who, verb, name, value): changes a switch of the queue and leaves a line in the audit.
+local function configure(keys, args)
+  local p = prefix_of(keys)
+  redis.call('HLEN', p .. 'config')
+  redis.call('XADD', p .. 'audit', '*', 'who', args[1], 'verb', args[2], 'detail', args[3] .. '=' .. args[4])
+  redis.call('HSET', p .. 'config', args[3], args[4])
+  return 'OK'
+end
+
+-- hello(): the library's version, after a check that the caller may run every command the functions use: FCALL gives
+-- no rights of its own, and a refusal in the middle of a move would leave it half done.
+local function hello(keys)
+  local p = prefix_of(keys)
+  local needs = {
+    { 'xrange', keys[1], '-', '+' }, { 'xtrim', keys[1], 'MINID', '=', '0' }, { 'xdel', keys[1], '0-1' },
+    { 'xlen', keys[1] }, { 'xadd', p .. 'audit', '*', 'a', 'b' },
+    { 'hset', p .. 'gate', 'a', 'b' }, { 'hget', p .. 'gate', 'a' }, { 'hmget', p .. 'gate', 'a' },
+    { 'hdel', p .. 'gate', 'a' }, { 'hlen', p .. 'gate' }, { 'hvals', p .. 'gate' }, { 'hkeys', p .. 'active:a' },
+    { 'hgetall', p .. 'job:a' }, { 'hincrby', p .. 'job:a', 'b', '1' }, { 'del', p .. 'job:a' },
+    { 'rpush', p .. 'ready', 'a' }, { 'lpop', p .. 'ready' }, { 'lrange', p .. 'ready', '0', '1' },
+    { 'llen', p .. 'ready' }, { 'lindex', p .. 'line:a', '0' },
+    { 'zadd', p .. 'retry', '0', 'a' }, { 'zrem', p .. 'retry', 'a' }, { 'zrange', p .. 'retry', '0', '0' },
+    { 'zrangebyscore', p .. 'retry', '0', '1' }, { 'zscore', p .. 'workers', 'a' }, { 'zcard', p .. 'dead' },
+    { 'expire', p .. 'reply:a', '1' }, { 'time' },
+  }
+  for _, need in ipairs(needs) do
+    if not redis.acl_check_cmd(unpack(need)) then
+      return redis.error_reply('NOPERM the worker may not ' .. string.upper(need[1]) .. ' ' .. (need[2] or ''))
+    end
+  end
+  return VERSION
+end
+
+local function register(name, callback, flags)
+  redis.register_function { function_name = 'booking_' .. name, callback = callback, flags = flags }
+end
+
+register('hello', hello, { 'no-writes' })
+register('status', status, { 'no-writes' })
+register('take', take, { 'allow-oom' })
+register('settle', settle, { 'allow-oom' })
+register('join', join, { 'allow-oom' })
+register('beat', beat, { 'allow-oom' })
+register('leave', leave, { 'allow-oom' })
+register('configure', configure, { 'allow-oom' })
