@@ -71,7 +71,9 @@ void bk_config_fault(struct bk_config *config, const char *setting, const char *
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    bk_text_printf(&config->faults, "%s: %s\n", setting, text);
+    bk_text_printf(&config->faults, "%s: ", setting);
+    bk_text_safe(&config->faults, text, strlen(text), sizeof(text)); /* values are anybody's: one line stays one line */
+    bk_text_putc(&config->faults, '\n');
 }
 
 /* --- the env file ---------------------------------------------------------------------------------------------- */
@@ -167,29 +169,25 @@ static bool is_choice(const char *choices, const char *value)
     return false;
 }
 
-static void read_setting(struct bk_config *config, const struct setting *s, const char *value)
+/* False when the value is refused; the fault is noted then. */
+static bool read_setting(struct bk_config *config, const struct setting *s, const char *value)
 {
     int64_t number = 0;
-    switch (s->type) {
-    case TYPE_NUMBER:
-        if (bk_parse_integer(bk_span_of(value), &number) && number >= s->least && number <= s->most)
-            *number_at(config, s) = number;
-        else
+    if (s->type == TYPE_NUMBER) {
+        if (!bk_parse_integer(bk_span_of(value), &number) || number < s->least || number > s->most) {
             bk_config_fault(config, s->name, "\"%.64s\": expected an integer from %lld to %lld", value,
                             (long long)s->least, (long long)s->most);
-        break;
-    case TYPE_CHOICE:
-        if (!is_choice(s->choices, value)) {
-            bk_config_fault(config, s->name, "\"%.64s\": expected one of %s", value, s->choices);
-            break;
+            return false;
         }
-        *text_at(config, s) = bk_strdup(value);
-        break;
-    case TYPE_TEXT:
-    case TYPE_SECRET:
-        *text_at(config, s) = bk_strdup(value);
-        break;
+        *number_at(config, s) = number;
+        return true;
     }
+    if (s->type == TYPE_CHOICE && !is_choice(s->choices, value)) {
+        bk_config_fault(config, s->name, "\"%.64s\": expected one of %s", value, s->choices);
+        return false;
+    }
+    *text_at(config, s) = bk_strdup(value);
+    return true;
 }
 
 /* --- defaults that are computed, and what the URLs say -------------------------------------------------------------- */
@@ -239,12 +237,13 @@ static void set_from_url(struct bk_config *config, int64_t *field, int64_t value
     size_t i = index_of(field, config);
     if (value < 0 || config->sources.data[i] != 'd')
         return;
-    config->sources.data[i] = 'u';
-    if (value < settings[i].least || value > settings[i].most)
+    bool good = value >= settings[i].least && value <= settings[i].most;
+    config->sources.data[i] = good ? 'u' : 'x';
+    if (good)
+        *field = value;
+    else
         bk_config_fault(config, "DATABASE_URL", "sets %s to %lld: expected %lld to %lld", settings[i].name,
                         (long long)value, (long long)settings[i].least, (long long)settings[i].most);
-    else
-        *field = value;
 }
 
 static int64_t in_ms(int64_t seconds)
@@ -276,22 +275,47 @@ static void read_urls(struct bk_config *config)
 
 /* --- rules between settings ------------------------------------------------------------------------------------------ */
 
-/* `low` must be below `high` (or equal to it). A default gives way to what somebody set; two explicit ones that
- * contradict each other are a fault. */
-static void ladder(struct bk_config *config, int64_t *low, int64_t *high, bool may_equal, int64_t give_way)
+/* `low` must be below `high`, or at most equal to it. */
+struct rung {
+    int64_t *low;
+    int64_t *high;
+    bool may_equal;
+    int64_t percent; /* of `high`: what a default `low` falls to */
+};
+
+static bool holds(const struct rung *rung)
 {
-    if (*low < *high || (may_equal && *low == *high))
-        return;
-    if (source_of(config, low) == 'd') {
-        *low = BK_MAX(give_way, settings[index_of(low, config)].least);
-        return;
+    return *rung->low < *rung->high || (rung->may_equal && *rung->low == *rung->high);
+}
+
+/* A default gives way to what somebody set: first upward, as one raised default may push the next, then downward. What
+ * two explicit settings say against each other is a fault; one that was refused has had its fault already. */
+static void check_ladder(struct bk_config *config)
+{
+    const struct rung rungs[] = {
+        {&config->lock_timeout_ms, &config->statement_timeout_ms, false, 40},
+        {&config->statement_timeout_ms, &config->shutdown_timeout_ms, false, 80},
+        {&config->pool_min, &config->pool_max, true, 100},
+        {&config->breaker_open_ms, &config->breaker_open_max_ms, true, 100},
+        {&config->breaker_min_calls, &config->breaker_window, true, 100},
+    };
+    for (size_t i = 0; i < BK_COUNT(rungs); i++) {
+        const struct rung *r = &rungs[i];
+        if (!holds(r) && source_of(config, r->high) == 'd')
+            *r->high = r->may_equal ? *r->low : *r->low * 2;
     }
-    if (source_of(config, high) == 'd') {
-        *high = may_equal ? *low : *low * 2;
-        return;
+    for (size_t i = BK_COUNT(rungs); i-- > 0;) {
+        const struct rung *r = &rungs[i];
+        if (!holds(r) && source_of(config, r->low) == 'd' && source_of(config, r->high) != 'x')
+            *r->low = BK_MAX(*r->high * r->percent / 100, INT64_C(1));
     }
-    bk_config_fault(config, settings[index_of(low, config)].name, "%lld must be %s %s=%lld", (long long)*low,
-                    may_equal ? "at most" : "below", settings[index_of(high, config)].name, (long long)*high);
+    for (size_t i = 0; i < BK_COUNT(rungs); i++) {
+        const struct rung *r = &rungs[i];
+        if (!holds(r) && source_of(config, r->low) != 'x' && source_of(config, r->high) != 'x')
+            bk_config_fault(config, settings[index_of(r->low, config)].name, "%lld must be %s %s=%lld",
+                            (long long)*r->low, r->may_equal ? "at most" : "below",
+                            settings[index_of(r->high, config)].name, (long long)*r->high);
+    }
 }
 
 static bool is_name(const char *text, const char *extra, size_t most)
@@ -307,21 +331,14 @@ static bool is_name(const char *text, const char *extra, size_t most)
 
 static void check_rules(struct bk_config *config, int program)
 {
-    if (!is_name(config->queue, "-", 40))
-        bk_config_fault(config, "BOOKING_QUEUE", "\"%.64s\": expected 1 to 40 of a-z 0-9 -", config->queue);
-    if (program != BK_FOR_WORKER)
-        return;
-    if (!is_name(config->worker_name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_.:-", 64))
-        bk_config_fault(config, "BOOKING_WORKER_NAME", "\"%.80s\": expected 1 to 64 of A-Z a-z 0-9 _ . : -",
-                        config->worker_name);
     if (source_of(config, &config->pool_min) == 'd')
         config->pool_min = config->pool_max; /* whatever the maximum came from */
-    ladder(config, &config->pool_min, &config->pool_max, true, config->pool_max);
-    ladder(config, &config->statement_timeout_ms, &config->shutdown_timeout_ms, false,
-           config->shutdown_timeout_ms * 4 / 5);
-    ladder(config, &config->lock_timeout_ms, &config->statement_timeout_ms, false, config->statement_timeout_ms * 2 / 5);
-    ladder(config, &config->breaker_open_ms, &config->breaker_open_max_ms, true, config->breaker_open_max_ms);
-    ladder(config, &config->breaker_min_calls, &config->breaker_window, true, config->breaker_window);
+    check_ladder(config);
+    if (!is_name(config->queue, "-", 40))
+        bk_config_fault(config, "BOOKING_QUEUE", "\"%.64s\": expected 1 to 40 of a-z 0-9 -", config->queue);
+    if (program == BK_FOR_WORKER && !is_name(config->worker_name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_.:-", 64))
+        bk_config_fault(config, "BOOKING_WORKER_NAME", "\"%.80s\": expected 1 to 64 of A-Z a-z 0-9 _ . : -",
+                        config->worker_name);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
@@ -344,18 +361,15 @@ enum bk_status bk_config_load(struct bk_config *config, int program, const char 
         bool used = s->programs & program;
         if (!value || !*value || !used)
             source = 'd';
-        bk_text_putc(&config->sources, source);
-        if (!used)
-            continue;
-        if (source == 'd')
+        if (source != 'd' && !read_setting(config, s, value))
+            source = 'x';
+        if (used && (source == 'd' || source == 'x'))
             compute_default(config, s);
-        else
-            read_setting(config, s, value);
+        bk_text_putc(&config->sources, source);
     }
     free_env_file(&file);
     read_urls(config);
-    if (config->faults.size == 0)
-        check_rules(config, program);
+    check_rules(config, program);
     return config->faults.size ? BK_INVALID : BK_OK;
 }
 
@@ -373,6 +387,16 @@ void bk_config_deinit(struct bk_config *config)
     *config = (struct bk_config){0};
 }
 
+static void print_text(struct bk_text *text, const char *value, bool secret)
+{
+    BK_AUTO_TEXT shown = {0};
+    if (secret)
+        bk_url_mask(&shown, value);
+    else
+        bk_text_puts(&shown, value);
+    bk_text_safe(text, bk_text_string(&shown), shown.size, 500);
+}
+
 void bk_config_print(struct bk_text *text, const struct bk_config *config, int program)
 {
     for (size_t i = 0; i < BK_COUNT(settings); i++) {
@@ -384,15 +408,14 @@ void bk_config_print(struct bk_text *text, const struct bk_config *config, int p
         bk_text_printf(text, "%s=", s->name);
         if (s->type == TYPE_NUMBER)
             bk_text_printf(text, "%lld", (long long)*(const int64_t *)field);
-        else if (s->type == TYPE_SECRET && value)
-            bk_url_mask(text, value);
         else if (value)
-            bk_text_safe(text, value, strlen(value), 500);
+            print_text(text, value, s->type == TYPE_SECRET);
         char source = config->sources.data[i];
         bk_text_printf(text, "  # %s%s\n",
                        source == 'e'   ? "environment"
                        : source == 'f' ? "file "
                        : source == 'u' ? "DATABASE_URL"
+                       : source == 'x' ? "default, what was given is no good"
                                        : "default",
                        source == 'f' ? config->env_file : "");
     }

@@ -104,7 +104,7 @@ struct bk_config {
     struct bk_database_url database; /* database.conninfo goes to libpq */
     struct bk_redis_url redis;
     struct bk_text faults;  /* one line each; empty: the configuration is good */
-    struct bk_text sources; /* one letter per setting, in table order: e f u d */
+    struct bk_text sources; /* one letter per setting, in table order: e f u d, x for a refused one */
     char *env_file;         /* as given, or NULL */
 };
 #undef BK_FIELD_TEXT

@@ -111,6 +111,8 @@ static enum bk_status scan_number(struct scan *s)
 {
     if (peek(s) == '-')
         s->at++;
+    else if (peek(s) < '0' || peek(s) > '9')
+        return expected(s, "a value");
     bool zero = peek(s) == '0';
     size_t digits = skip_digits(s);
     if (digits == 0 || (zero && digits > 1))
@@ -237,6 +239,13 @@ static enum bk_status scan_value(struct scan *s, int depth_left, enum bk_json_ty
     return BK_OK;
 }
 
+static enum bk_status twice(const struct scan *s, struct bk_span name)
+{
+    BK_AUTO_TEXT shown = {0};
+    bk_text_safe(&shown, name.at, name.size, 40);
+    return bk_fail(s->error, BK_INVALID, "%s: stands there twice, expected it once", bk_text_string(&shown));
+}
+
 static enum bk_status scan_member(struct scan *s, struct bk_json_member *members, size_t most, size_t *count)
 {
     skip_blanks(s);
@@ -250,15 +259,14 @@ static enum bk_status scan_member(struct scan *s, struct bk_json_member *members
         end--;
     struct bk_json_member member = {.name = {s->text + start, end - start}};
     if (memchr(member.name.at, '\\', member.name.size))
-        return bk_fail(s->error, BK_INVALID, "the member name at byte %zu has an escape in it", start);
-    int shown = (int)BK_MIN(member.name.size, (size_t)64);
+        return bk_fail(s->error, BK_INVALID, "the member name at byte %zu has an escape in it, expected none", start);
     for (size_t i = 0; i < *count; i++) {
         if (members[i].name.size == member.name.size &&
             memcmp(members[i].name.at, member.name.at, member.name.size) == 0)
-            return bk_fail(s->error, BK_INVALID, "%.*s: stands there twice", shown, member.name.at);
+            return twice(s, member.name);
     }
     if (*count == most)
-        return bk_fail(s->error, BK_INVALID, "more than %zu members", most);
+        return bk_fail(s->error, BK_INVALID, "expected at most %zu members", most);
     skip_blanks(s);
     size_t value_at = s->at;
     status = scan_value(s, BK_JSON_MAX_DEPTH - 1, &member.type);
@@ -317,8 +325,6 @@ bool bk_json_integer(struct bk_span raw, int64_t *value)
 {
     static const int64_t limit = (INT64_C(1) << 53) - 1;
     int64_t number = 0;
-    if (bk_span_is(raw, "-0"))
-        raw = bk_span_of("0");
     if (!bk_parse_integer(raw, &number) || number > limit || number < -limit)
         return false;
     *value = number;

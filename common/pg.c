@@ -140,6 +140,24 @@ static size_t item_count(const char *list)
     return count;
 }
 
+/* What libpq cannot read it quotes, be it a piece of the password; only the name of a parameter may be shown. */
+static void hide_quoted(char *text)
+{
+    static const char *const harmless[] = {"invalid connection option ", "invalid URI query parameter: "};
+    for (size_t i = 0; i < BK_COUNT(harmless); i++) {
+        if (strncmp(text, harmless[i], strlen(harmless[i])) == 0)
+            return;
+    }
+    static const char missing[] = "missing \"=\"";
+    char *from = strncmp(text, missing, sizeof(missing) - 1) == 0 ? text + sizeof(missing) - 1 : text;
+    char *quote = strchr(from, '"');
+    if (!quote)
+        return;
+    size_t size = BK_MIN(strlen(quote), (size_t)3);
+    memcpy(quote, "...", size);
+    quote[size] = '\0';
+}
+
 enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error)
 {
     char *why = NULL;
@@ -149,8 +167,10 @@ enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error
         return BK_OK;
     }
     enum bk_status status = bk_fail(error, BK_INVALID, "%s", why ? why : "no memory");
-    if (error)
+    if (error) {
         one_line(error->text);
+        hide_quoted(error->text);
+    }
     PQfreemem(why);
     return status;
 }

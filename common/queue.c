@@ -409,6 +409,39 @@ enum bk_status bk_queue_added(struct bk_queue *queue, char ticket[48], struct bk
     return status;
 }
 
+bool bk_queue_lost(const struct bk_queue *queue)
+{
+    return !queue->redis || bk_redis_broken(queue->redis);
+}
+
+/* --- the dead ----------------------------------------------------------------------------------------------------------------- */
+
+enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
+                                  struct bk_error *error)
+{
+    AUTO_WORDS words = {0};
+    char first[24];
+    char most[24];
+    begin_function(queue, &words, "booking_dead_page");
+    push_text(&words, decimal(first, offset));
+    push_text(&words, decimal(most, count));
+    return call(queue, &words, out, error);
+}
+
+enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const char *who, const char *why,
+                                 size_t count, const struct bk_span *tickets, struct bk_reply **out,
+                                 struct bk_error *error)
+{
+    AUTO_WORDS words = {0};
+    begin_function(queue, &words, "booking_dead_act");
+    push_text(&words, verb);
+    push_text(&words, who);
+    push_text(&words, why);
+    for (size_t i = 0; i < count; i++)
+        push(&words, tickets[i]);
+    return call(queue, &words, out, error);
+}
+
 /* --- looking at it ------------------------------------------------------------------------------------------------------------ */
 
 const struct bk_reply *bk_reply_field(const struct bk_reply *pairs, const char *name)
@@ -456,5 +489,14 @@ enum bk_status bk_queue_command(struct bk_queue *queue, size_t count, const stru
     bk_text_add(&key, words[key_at].at, words[key_at].size);
     for (size_t i = 0; i < count; i++)
         push(&all, i == key_at ? (struct bk_span){key.data, key.size} : words[i]);
+    return call(queue, &all, out, error);
+}
+
+enum bk_status bk_queue_raw(struct bk_queue *queue, size_t count, const struct bk_span *words, struct bk_reply **out,
+                            struct bk_error *error)
+{
+    AUTO_WORDS all = {0};
+    for (size_t i = 0; i < count; i++)
+        push(&all, words[i]);
     return call(queue, &all, out, error);
 }

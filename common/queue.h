@@ -138,6 +138,19 @@ enum bk_status bk_queue_watch(struct bk_queue *queue, const char *last_id, bk_ms
 void bk_queue_add(struct bk_queue *queue, size_t count, const struct bk_span *words);
 /** Sends and reads the answer of the next XADD: its ticket. */
 enum bk_status bk_queue_added(struct bk_queue *queue, char ticket[48], struct bk_error *error);
+/** Whether the connection broke: what was added and not answered for may be there or not. */
+bool bk_queue_lost(const struct bk_queue *queue);
+
+/* --- the dead ----------------------------------------------------------------------------------------------------------- */
+
+/** A page of the dead letters, newest first: ticket, {field, value, ...}, ... ; the caller frees *out. */
+enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
+                                  struct bk_error *error);
+/** Brings dead letters back ("retry") or forgets them ("drop"), with a line in the audit. *out lists the tickets acted
+ *  on: those that were dead. At most a thousand a call. */
+enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const char *who, const char *why,
+                                 size_t count, const struct bk_span *tickets, struct bk_reply **out,
+                                 struct bk_error *error);
 
 /* --- looking at it ---------------------------------------------------------------------------------------------------- */
 
@@ -160,6 +173,10 @@ enum bk_status bk_queue_configure(struct bk_queue *queue, const char *who, const
 /** Runs one command on a key of the queue: `words[key_at]` is replaced by "{queue}:" + itself. For reading. */
 enum bk_status bk_queue_command(struct bk_queue *queue, size_t count, const struct bk_span *words, size_t key_at,
                                 struct bk_reply **out, struct bk_error *error);
+
+/** The same with full keys in the words. */
+enum bk_status bk_queue_raw(struct bk_queue *queue, size_t count, const struct bk_span *words, struct bk_reply **out,
+                            struct bk_error *error);
 
 /** The value that stands behind `name` in an array of name, value, ...; NULL when it is not there. */
 const struct bk_reply *bk_reply_field(const struct bk_reply *pairs, const char *name);

@@ -276,34 +276,37 @@ local function take_inbox(p, inbox, worker, lane, want, now, jobs)
   redis.call('HLEN', p .. 'active:' .. worker)
   -- write
   local held, gates, last = {}, {}, entries[n][1]
+  local job_prefix, lane_prefix = p .. 'job:', lane .. ':'
   trim_inbox(inbox, entries)
   for i = 1, n do
-    local ticket, fields = entries[i][1], entries[i][2]
+    local entry = entries[i]
+    local ticket, fields = entry[1], entry[2]
     local name = keys[i]
     local slot = name and index[name]
-    local state = 'active'
-    if dues[i] then
-      state = 'scheduled'
-    elseif not name then
-      fields = raw_fields(fields)
-    elseif counts[slot] > 0 then
-      state = 'waiting'
+    if dues[i] or (slot and counts[slot] > 0) then
+      local size = #fields
+      fields[size + 1] = 'state'
+      fields[size + 2] = dues[i] and 'scheduled' or 'waiting'
+      redis.call('HSET', job_prefix .. ticket, unpack(fields))
+      if dues[i] then
+        redis.call('ZADD', p .. 'scheduled', dues[i], ticket)
+      else
+        redis.call('RPUSH', p .. 'line:' .. name, ticket)
+      end
+    else
+      -- a job without a `state` is active: this is the path that has to be short
+      if not name then
+        fields = raw_fields(fields)
+        entry[2] = fields
+      end
+      redis.call('HSET', job_prefix .. ticket, unpack(fields))
+      local size = #held
+      held[size + 1] = ticket
+      held[size + 2] = name and lane_prefix .. name or lane_prefix
+      jobs[#jobs + 1] = entry
     end
-    local size = #fields
-    fields[size + 1] = 'state'
-    fields[size + 2] = state
-    redis.call('HSET', p .. 'job:' .. ticket, unpack(fields))
     if slot then
       counts[slot] = counts[slot] + 1
-    end
-    if state == 'active' then
-      held[#held + 1] = ticket
-      held[#held + 1] = lane .. ':' .. (name or '')
-      jobs[#jobs + 1] = { ticket, fields }
-    elseif state == 'waiting' then
-      redis.call('RPUSH', p .. 'line:' .. name, ticket)
-    else
-      redis.call('ZADD', p .. 'scheduled', dues[i], ticket)
     end
   end
   if #held > 0 then
@@ -311,7 +314,7 @@ local function take_inbox(p, inbox, worker, lane, want, now, jobs)
   end
   for i = 1, #names do
     gates[2 * i - 1] = names[i]
-    gates[2 * i] = counts[i]
+    gates[2 * i] = counts[i] == 1 and '1' or counts[i]
   end
   if #gates > 0 then
     redis.call('HSET', p .. 'gate', unpack(gates))
@@ -346,7 +349,7 @@ local function take_ready(p, worker, lane, want, jobs)
   if #held > 0 then
     redis.call('HSET', p .. 'active:' .. worker, unpack(held))
     for _, job in ipairs(jobs) do
-      redis.call('HSET', p .. 'job:' .. job[1], 'state', 'active')
+      redis.call('HDEL', p .. 'job:' .. job[1], 'state')
     end
   end
 end
@@ -414,14 +417,15 @@ end
 local VERBS = { done = 1, reply = 3, retry = 4, requeue = 3, free = 1, dead = 7 }
 
 local function read_records(args)
-  local records, i = {}, 2
-  while i <= #args do
+  local records, i, n, count = {}, 2, 0, #args
+  while i <= count do
     local verb = args[i]
     local size = VERBS[verb]
-    if not size or i + size > #args then
+    if not size or i + size > count then
       return nil
     end
-    records[#records + 1] = { verb, unpack(args, i + 1, i + size) }
+    n = n + 1
+    records[n] = size == 1 and { verb, args[i + 1] } or { verb, unpack(args, i + 1, i + size) }
     i = i + size + 1
   end
   return records
@@ -602,6 +606,72 @@ local function configure(keys, args)
   return 'OK'
 end
 
+-- dead_page(newest first: offset, count): ticket, {field, value, ...} of each; args and raw are left out.
+local function dead_page(keys, args)
+  local p, page = prefix_of(keys), {}
+  local first = tonumber(args[1])
+  for _, ticket in ipairs(redis.call('ZREVRANGE', p .. 'dead', first, first + tonumber(args[2]) - 1)) do
+    local names = { 'id', 'kind', 'key', 'reason', 'error', 'sqlstate', 'attempts', 'requeues', 'deliveries', 'died_at',
+      'worker', 'traceparent' }
+    local values = redis.call('HMGET', p .. 'job:' .. ticket, unpack(names))
+    local fields = {}
+    for i, name in ipairs(names) do
+      fields[2 * i - 1] = name
+      fields[2 * i] = values[i] or ''
+    end
+    page[#page + 1] = ticket
+    page[#page + 1] = fields
+  end
+  return page
+end
+
+-- dead_act(verb, who, why, ticket...): 'retry' brings dead letters back to life, 'drop' forgets them; both leave a line
+-- in the audit that names exactly those acted on. Tickets that are not dead (any more) are passed over, so of two
+-- admins who press the button at once one acts. A job brought back keeps its id, so it cannot apply twice; what it was
+-- charged with is forgiven, and as it may have been applied before it died, it counts as unsure.
+-- Answer: the tickets acted on.
+local function dead_act(keys, args)
+  local p, verb, now = prefix_of(keys), args[1], now_ms()
+  if verb ~= 'retry' and verb ~= 'drop' then
+    return redis.error_reply('INVALID verb ' .. verb)
+  end
+  check_types(p)
+  local found = {}
+  for i = 4, #args do
+    if redis.call('ZSCORE', p .. 'dead', args[i]) then
+      found[#found + 1] = args[i]
+    end
+  end
+  if #found == 0 then
+    return found
+  end
+  redis.call('XADD', p .. 'audit', '*', 'who', args[2], 'verb', verb, 'why', args[3], 'tickets',
+    table.concat(found, ' '))
+  local acted = {}
+  for _, ticket in ipairs(found) do
+    local job = p .. 'job:' .. ticket
+    if redis.call('ZREM', p .. 'dead', ticket) == 0 then
+      -- named twice in this call
+    elseif verb == 'drop' then
+      acted[#acted + 1] = ticket
+      redis.call('DEL', job)
+    else
+      acted[#acted + 1] = ticket
+      local name = not redis.call('HGET', job, 'raw') and string.lower(redis.call('HGET', job, 'key') or '') or ''
+      local count = name ~= '' and tonumber(redis.call('HGET', p .. 'gate', name) or 0) or 0
+      note(p, ticket, now, 'brought back by ' .. args[2])
+      redis.call('HDEL', job, 'attempts', 'requeues', 'deliveries', 'reason', 'sqlstate', 'died_at')
+      redis.call('HSET', job, 'unsure', '1', 'retried_at', string.format('%.0f', now), 'state',
+        count > 0 and 'waiting' or 'ready')
+      if name ~= '' then
+        redis.call('HSET', p .. 'gate', name, count + 1)
+      end
+      redis.call('RPUSH', count > 0 and p .. 'line:' .. name or p .. 'ready', ticket)
+    end
+  end
+  return acted
+end
+
 -- hello(): the library's version, after a check that the caller may run every command the functions use: FCALL gives
 -- no rights of its own, and a refusal in the middle of a move would leave it half done.
 local function hello(keys)
@@ -637,4 +707,6 @@ register('settle', settle, { 'allow-oom' })
 register('join', join, { 'allow-oom' })
 register('beat', beat, { 'allow-oom' })
 register('leave', leave, { 'allow-oom' })
+register('dead_page', dead_page, { 'no-writes' })
+register('dead_act', dead_act, { 'allow-oom' })
 register('configure', configure, { 'allow-oom' })

@@ -116,7 +116,8 @@ static bool is_deceptive(uint32_t c)
 void bk_text_safe(struct bk_text *text, const char *bytes, size_t size, size_t most)
 {
     size_t end = BK_MIN(size, most);
-    for (size_t i = 0; i < end;) {
+    size_t i = 0;
+    while (i < end) {
         uint32_t scalar = 0;
         size_t step = bk_utf8_step(bytes + i, size - i, &scalar);
         unsigned char c = (unsigned char)bytes[i];
@@ -128,7 +129,7 @@ void bk_text_safe(struct bk_text *text, const char *bytes, size_t size, size_t m
             bk_text_add(text, bytes + i, step);
         i += step ? step : 1;
     }
-    if (end < size)
+    if (i < size) /* a character that lies across the end is shown whole */
         bk_text_puts(text, "...");
 }
 

@@ -25,14 +25,18 @@ static int days_in_month(int year, int month)
     return days[month - 1] + (month == 2 && leap ? 1 : 0);
 }
 
-/* Reads text against a pattern of digits: '0' takes a digit, every other character itself. */
+/* In a pattern '0' takes a digit, 'T' a t of either case (RFC 3339 allows both), every other character itself. */
+static bool fits(char c, char pattern)
+{
+    if (pattern == '0')
+        return c >= '0' && c <= '9';
+    return c == pattern || (pattern == 'T' && c == 't');
+}
+
 static bool matches(const char *at, size_t left, const char *pattern)
 {
     for (size_t i = 0; pattern[i]; i++) {
-        if (i >= left)
-            return false;
-        bool ok = pattern[i] == '0' ? at[i] >= '0' && at[i] <= '9' : at[i] == pattern[i];
-        if (!ok)
+        if (i >= left || !fits(at[i], pattern[i]))
             return false;
     }
     return true;
@@ -99,7 +103,7 @@ const char *bk_timestamp_parse(struct bk_span span, int64_t *unix_us)
         if (offset_hour > 15 || offset_minute > 59)
             return "a zone offset within 15:59";
         offset_minutes = (*at == '-' ? -1 : 1) * (offset_hour * 60 + offset_minute);
-    } else if (left != 1 || *at != 'Z') {
+    } else if (left != 1 || (*at != 'Z' && *at != 'z')) {
         return form;
     }
     int64_t minutes = days_from_civil(year, month, day) * 1440 + hour * 60 + minute - offset_minutes;
@@ -116,7 +120,7 @@ const char *bk_timestamp_format(bk_ms unix_ms, char out[32])
 {
     time_t seconds = (time_t)(unix_ms / 1000);
     struct tm tm;
-    if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 > 9999) {
+    if (unix_ms < 0 || !gmtime_r(&seconds, &tm) || tm.tm_year > 9999 - 1900) {
         (void)snprintf(out, 32, "%lld ms", (long long)unix_ms);
         return out;
     }

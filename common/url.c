@@ -1,6 +1,7 @@
 /* url.c - see url.h. */
 #include "common/url.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -22,13 +23,12 @@ static char *decoded(const char *at, size_t size)
         }
         char hex[3] = {0};
         memcpy(hex, at + i + 1, BK_MIN(size - i - 1, (size_t)2));
-        char *end = NULL;
-        long value = strtol(hex, &end, 16);
-        if (strlen(hex) != 2 || *end || value == 0 || hex[0] == '+' || hex[0] == '-' || hex[0] == ' ') {
+        bool good = isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1]) && strcmp(hex, "00") != 0;
+        if (!good) {
             free(out);
             return NULL;
         }
-        out[n++] = (char)value;
+        out[n++] = (char)strtol(hex, NULL, 16);
         i += 2;
     }
     out[n] = '\0';
@@ -37,51 +37,104 @@ static char *decoded(const char *at, size_t size)
 
 /* --- masking -------------------------------------------------------------------------------------------------- */
 
-static void mask_assignments(struct bk_text *text, const char *at)
+static bool is_blank(char c)
 {
-    static const char *const names[] = {"sslpassword=", "password="};
+    return c && strchr(" \t\r\n\v\f", c);
+}
+
+/* The end of a password in a conninfo: quoted, or up to a blank; a backslash protects the next byte (libpq's
+ * conninfo_parse). In a query of a URI it ends at the next '&'. */
+static const char *end_of_value(const char *at, bool uri)
+{
+    if (uri)
+        return at + strcspn(at, "&");
+    bool quoted = *at == '\'';
+    for (at += quoted; *at && (quoted ? *at != '\'' : !is_blank(*at)); at++)
+        at += *at == '\\' && at[1] ? 1 : 0;
+    return at + (quoted && *at ? 1 : 0);
+}
+
+/* Behind "password" and "=" (in a conninfo with blanks around it), else NULL. */
+static const char *value_of_password(const char *at, bool uri)
+{
+    static const char word[] = "password";
+    if (strncasecmp(at, word, sizeof(word) - 1) != 0)
+        return NULL;
+    at += sizeof(word) - 1;
+    while (!uri && is_blank(*at))
+        at++;
+    if (*at != '=')
+        return NULL;
+    at++;
+    while (!uri && is_blank(*at))
+        at++;
+    return at;
+}
+
+/* password= and, as it ends alike, sslpassword= */
+static void mask_assignments(struct bk_text *text, const char *at, bool uri)
+{
     while (*at) {
-        size_t name_size = 0;
-        for (size_t i = 0; i < BK_COUNT(names) && name_size == 0; i++)
-            name_size = strncasecmp(at, names[i], strlen(names[i])) == 0 ? strlen(names[i]) : 0;
-        if (name_size == 0) {
+        const char *value = value_of_password(at, uri);
+        if (!value) {
             bk_text_putc(text, *at++);
             continue;
         }
-        bk_text_add(text, at, name_size);
+        bk_text_add(text, at, (size_t)(value - at));
         bk_text_puts(text, "***");
-        at += name_size;
-        if (*at == '\'') { /* conninfo quotes: to the next quote that no backslash protects */
-            for (at++; *at && *at != '\''; at++)
-                at += *at == '\\' && at[1] ? 1 : 0;
-            at += *at ? 1 : 0;
-        } else {
-            at += strcspn(at, " &\t\n");
-        }
+        at = end_of_value(value, uri);
     }
+}
+
+/* Behind "scheme://"; the text itself when there is none. */
+static const char *behind_scheme(const char *url)
+{
+    size_t size = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+    return size > 0 && starts_with(url + size, "://") ? url + size + 3 : url;
+}
+
+/* The '@' behind the user and password, NULL when there is none. A password may hold a raw '@', '/' or '?' by mistake:
+ * the last '@' counts that does not stand in a parameter of the query. */
+static const char *find_at_sign(const char *authority)
+{
+    const char *found = NULL;
+    const char *query = strchr(authority, '?');
+    for (const char *at = strchr(authority, '@'); at; at = strchr(at + 1, '@')) {
+        bool in_query = query && query < at && memchr(query, '=', (size_t)(at - query));
+        found = in_query ? found : at;
+    }
+    return found;
+}
+
+/* "host:secret": somebody has left out the '@' and what belongs behind it. */
+static const char *find_port_that_is_none(const char *authority)
+{
+    const char *colon = *authority == '[' ? NULL : strchr(authority, ':');
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+    return colon && !strchr("/?#,", colon[1 + digits]) ? colon : NULL;
 }
 
 void bk_url_mask(struct bk_text *text, const char *url)
 {
-    const char *authority = strstr(url, "://");
-    if (!authority) {
-        mask_assignments(text, url);
-        return;
-    }
-    authority += 3;
-    /* A password may hold a raw '/' or '?' by mistake: the last '@' before the query decides, else the last of all. */
-    const char *query = strchr(authority, '?');
-    const char *at = NULL;
-    for (const char *p = authority; *p && (p != query || !at); p++)
-        at = *p == '@' ? p : at;
-    const char *colon = at ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
+    const char *authority = behind_scheme(url);
+    bool uri = authority != url;
+    const char *sign = find_at_sign(authority);
+    if (!sign) /* better to hide a piece of a query than to show a password */
+        sign = strrchr(authority, '@');
+    const char *colon = sign ? memchr(authority, ':', (size_t)(sign - authority)) : NULL;
+    /* without a scheme this is a conninfo, in which user:password@ means nothing; but somebody may have meant it */
+    const char *equals = uri ? NULL : strchr(url, '=');
+    if (equals && colon && equals < colon)
+        colon = NULL;
+    if (uri && !sign)
+        colon = find_port_that_is_none(authority);
     if (!colon) {
-        mask_assignments(text, url);
+        mask_assignments(text, url, uri);
         return;
     }
     bk_text_add(text, url, (size_t)(colon - url) + 1);
     bk_text_puts(text, "***");
-    mask_assignments(text, at);
+    mask_assignments(text, sign ? sign : colon + strcspn(colon, "/?#,"), true);
 }
 
 /* --- DATABASE_URL --------------------------------------------------------------------------------------------- */
@@ -119,8 +172,14 @@ enum bk_status bk_database_url_parse(const char *url, struct bk_database_url *ou
         {"statement_cache_size", NULL, NULL},
     };
     bool uri = starts_with(url, "postgres://") || starts_with(url, "postgresql://");
-    if (!uri && (strstr(url, "://") || !strchr(url, '=')))
+    if (!uri && (behind_scheme(url) != url || !strchr(url, '=')))
         return bk_fail(error, BK_INVALID, "expected postgresql://user@host/database or host=... dbname=...");
+
+    /* libpq would take a piece of such a password for the host or the port, and name it in its errors */
+    const char *authority = behind_scheme(url);
+    const char *sign = uri ? find_at_sign(authority) : NULL;
+    if (sign && sign != memchr(authority, '@', strcspn(authority, "/?")))
+        return bk_fail(error, BK_INVALID, "a raw @, / or ? in the user or the password: write %%40, %%2F or %%3F");
 
     const char *query = uri ? strchr(url, '?') : NULL;
     BK_AUTO_TEXT kept = {0};

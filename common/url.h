@@ -43,7 +43,8 @@ struct bk_redis_url {
 enum bk_status bk_redis_url_parse(const char *url, struct bk_redis_url *out, struct bk_error *error);
 void bk_redis_url_deinit(struct bk_redis_url *url);
 
-/** Appends a URL or conninfo with every password in it replaced by "***". Any thread. */
+/** Appends a URL or conninfo with every password in it replaced by "***", also where it is ill-formed (what looks like a
+ *  password is taken for one). Any thread. */
 void bk_url_mask(struct bk_text *text, const char *url);
 
 #endif

@@ -134,11 +134,9 @@ static void finish(struct bk_apply *apply, struct bk_task *task, const struct bk
     add_reply(task, outcome->outcome, outcome->code, outcome->version);
     bool applied = strcmp(outcome->outcome, "applied") == 0;
     count_outcome(apply->service, &task->job, applied ? BK_OUTCOME_applied : BK_OUTCOME_rejected);
-    /* A line for each job is what `query` is for; one that carries a trace is somebody's to follow. */
-    enum bk_log_level level = task->job.traceparent.size ? BK_LOG_INFO : BK_LOG_QUERY;
-    if (bk_log_on(level)) {
+    if (bk_log_on(BK_LOG_QUERY)) {
         struct job_fields fields;
-        bk_log_with(level, describe(&fields, &task->job, ""), "%.*s %s%s%s", (int)task->job.kind.size,
+        bk_log_with(BK_LOG_QUERY, describe(&fields, &task->job, ""), "%.*s %s%s%s", (int)task->job.kind.size,
                     task->job.kind.at, outcome->outcome, outcome->code ? ": " : "", outcome->code ? outcome->code : "");
     }
 }

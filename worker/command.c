@@ -9,6 +9,8 @@
 
 enum argument_type { ARG_UUID, ARG_INTEGER, ARG_TIME, ARG_TEXT };
 
+static const char *const wanted[] = {"a UUID", "an integer", "an RFC 3339 time with a zone", "a string"};
+
 struct argument {
     const char *name;
     enum argument_type type;
@@ -160,7 +162,10 @@ static enum bk_status check_members(const struct kind *kind, const struct bk_jso
         if (!arg) {
             BK_AUTO_TEXT shown = {0};
             bk_text_safe(&shown, members[i].name.at, members[i].name.size, 40);
-            return bk_fail(error, BK_INVALID, "args.%s: %s has no such member", bk_text_string(&shown), kind->name);
+            bk_text_puts(&shown, ": unknown, expected only");
+            for (size_t a = 0; a < ARGS_MOST && kind->args[a].name; a++)
+                bk_text_printf(&shown, " %s", kind->args[a].name);
+            return bk_fail(error, BK_INVALID, "args.%s", bk_text_string(&shown));
         }
         present |= 1U << (arg - kind->args);
         enum bk_status status = check_argument(arg, &members[i], seen, error);
@@ -169,7 +174,8 @@ static enum bk_status check_members(const struct kind *kind, const struct bk_jso
     }
     for (size_t i = 0; i < ARGS_MOST && kind->args[i].name; i++) {
         if (kind->args[i].required && !(present & 1U << i))
-            return bk_fail(error, BK_INVALID, "args.%s: missing", kind->args[i].name);
+            return bk_fail(error, BK_INVALID, "args.%s: missing, expected %s", kind->args[i].name,
+                           wanted[kind->args[i].type]);
     }
     return BK_OK;
 }

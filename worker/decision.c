@@ -48,9 +48,8 @@ bool bk_is_outage(enum bk_status status)
     return status == BK_OUTAGE || status == BK_UNKNOWN || status == BK_TIMEOUT || status == BK_OPERATOR;
 }
 
-static struct bk_decision dead(const struct bk_job *job, const char *reason, bool unsure, int64_t attempts)
+static struct bk_decision dead(const char *reason, bool unsure, int64_t attempts)
 {
-    (void)job;
     return (struct bk_decision){.fate = BK_FATE_DEAD, .reason = reason, .unsure = unsure, .attempts = attempts};
 }
 
@@ -59,11 +58,11 @@ struct bk_decision bk_decide_failed(const struct bk_decision_rules *rules, const
 {
     unsure = unsure || job->unsure;
     if (failure == BK_PERMANENT)
-        return dead(job, "database_refused", unsure, job->attempts + 1);
+        return dead("database_refused", unsure, job->attempts + 1);
     if (failure == BK_TRANSIENT) {
         int64_t spent = job->attempts + 1;
         if (spent >= rules->max_attempts)
-            return dead(job, "too_many_attempts", unsure, spent);
+            return dead("too_many_attempts", unsure, spent);
         bk_ms delay = bk_backoff(rules->attempt_base_ms, (unsigned)BK_MIN(job->attempts, INT64_C(40)),
                                  rules->attempt_cap_ms, random);
         return (struct bk_decision){BK_FATE_RETRY, NULL, delay, unsure, spent};
@@ -71,8 +70,8 @@ struct bk_decision bk_decide_failed(const struct bk_decision_rules *rules, const
     if (failure == BK_OPERATOR) /* somebody has to mend the set-up; no job dies of that */
         return (struct bk_decision){BK_FATE_REQUEUE, NULL, 0, unsure, job->attempts};
     if (bk_is_outage(failure)) {
-        if (job->requeues + 1 > rules->max_requeues || now - job->enqueued_at > rules->max_age_ms)
-            return dead(job, "circuit_open", unsure, job->attempts);
+        if (job->requeues + 1 > rules->max_requeues || now - job->waits_since > rules->max_age_ms)
+            return dead("circuit_open", unsure, job->attempts);
         return (struct bk_decision){BK_FATE_REQUEUE, NULL, 0, unsure, job->attempts};
     }
     /* stopped, fenced: not the job's affair */

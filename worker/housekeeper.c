@@ -19,6 +19,7 @@ struct keeper {
     struct bk_queue *queue;
     unsigned failures; /* of Redis, in a row */
     bk_ms prune_at;
+    bool news; /* something to tell without waiting */
     char mode[8]; /* what an operator last wanted of the breaker */
 };
 
@@ -87,8 +88,10 @@ static void gather(struct bk_service *service, struct facts *facts)
 static void leased(struct bk_service *service, const char *worker, bk_ms asked_at)
 {
     pthread_mutex_lock(&service->lock);
-    if (worker)
+    if (worker) {
         (void)snprintf(service->worker, sizeof(service->worker), "%s", worker);
+        service->tokens = 1; /* whatever waits already is not announced by a new entry */
+    }
     service->lease_until = asked_at + service->config->lease_ms;
     service->rejoin = false;
     pthread_cond_broadcast(&service->changed);
@@ -114,6 +117,7 @@ static enum bk_status join(struct keeper *keeper, const struct facts *facts, str
     bk_log(BK_LOG_INFO, "joined the queue \"%s\" as %s with %u lanes", service->config->queue, worker,
            service->lane_count);
     leased(service, worker, asked_at);
+    keeper->news = true; /* the state that was told is not true any more: beat at once */
     return BK_OK;
 }
 
@@ -201,8 +205,12 @@ static void prune(struct keeper *keeper, bk_ms now)
     keeper->prune_at = now + (deleted == PRUNE_MOST ? 0 : PRUNE_EVERY_MS);
 }
 
-static bk_ms interval(const struct keeper *keeper)
+static bk_ms interval(struct keeper *keeper)
 {
+    if (keeper->news) {
+        keeper->news = false;
+        return 0;
+    }
     if (keeper->failures > 0)
         return RETRY_BASE_MS + bk_backoff(RETRY_BASE_MS, keeper->failures - 1, RETRY_CAP_MS, bk_random());
     return BK_MIN(keeper->service->config->lease_ms / 4, (bk_ms)BEAT_MOST_MS);

@@ -180,7 +180,7 @@ static void check_complete(struct bk_job *job, unsigned seen)
 {
     for (size_t i = 0; i < BK_COUNT(fields); i++) {
         if (fields[i].required && !(seen & 1U << i))
-            fault(job, "field %s: missing", fields[i].name);
+            fault(job, "field %s: missing, expected it once", fields[i].name);
     }
 }
 
@@ -223,6 +223,8 @@ static bool take_note(struct bk_job *job, struct bk_span name, const struct bk_r
         job->deliveries = bk_reply_integer(value, 0);
     else if (bk_span_is(name, "unsure"))
         job->unsure = bk_reply_integer(value, 0) != 0;
+    else if (bk_span_is(name, "retried_at"))
+        job->waits_since = bk_reply_integer(value, job->waits_since);
     else {
         for (size_t i = 0; i < BK_COUNT(others); i++) {
             if (bk_span_is(name, others[i]))
@@ -245,7 +247,8 @@ static bk_ms ticket_time(struct bk_span ticket, bk_ms now)
 
 void bk_job_read(const struct bk_queue_job *from, bk_ms now, struct bk_job *job)
 {
-    *job = (struct bk_job){.ticket = from->ticket, .enqueued_at = ticket_time(from->ticket, now)};
+    bk_ms enqueued_at = ticket_time(from->ticket, now);
+    *job = (struct bk_job){.ticket = from->ticket, .enqueued_at = enqueued_at, .waits_since = enqueued_at};
     const struct bk_reply *raw = bk_reply_field(from->fields, "raw");
     unsigned seen = 0;
     for (size_t i = 0; i + 1 < bk_reply_count(from->fields); i += 2) {
@@ -258,6 +261,15 @@ void bk_job_read(const struct bk_queue_job *from, bk_ms now, struct bk_job *job)
         read_raw(job, bk_reply_text(raw));
     else
         check_complete(job, seen);
+}
+
+void bk_job_check(const struct bk_span *words, size_t count, struct bk_job *job)
+{
+    *job = (struct bk_job){0};
+    unsigned seen = 0;
+    for (size_t i = 0; i + 1 < count; i += 2)
+        take_field(job, words[i], words[i + 1], &seen);
+    check_complete(job, seen);
 }
 
 void bk_job_reply(struct bk_text *text, struct bk_span id, const char *outcome, const char *code,

@@ -18,6 +18,7 @@ struct bk_job {
     struct bk_span args;
     struct bk_span traceparent; /* well-formed, or empty */
     bk_ms enqueued_at;          /* Unix ms, from the ticket */
+    bk_ms waits_since;          /* Unix ms; later than enqueued_at when an admin has brought it back from the dead */
     bk_ms expires_at;           /* Unix ms; 0: never */
     bool wants_reply;
     int64_t attempts;   /* tries spent so far */
@@ -30,6 +31,10 @@ struct bk_job {
 /** Reads a job of the queue. `now` is Redis's clock, Unix ms, and stands in for a ticket's time that cannot be true.
  *  Spans of *job are lent from `from`. Any thread. */
 void bk_job_read(const struct bk_queue_job *from, bk_ms now, struct bk_job *job);
+
+/** Checks the envelope of an entry that is about to be enqueued: `count` words, field and value in turn. Only the
+ *  envelope's fields and `fault` of *job are meaningful. Any thread. */
+void bk_job_check(const struct bk_span *words, size_t count, struct bk_job *job);
 
 /** Whether the text is a W3C trace context header that its recommendation calls valid (W3C Trace Context, section 3.2);
  *  any other is to be ignored. Any thread. */

@@ -145,6 +145,7 @@ static void set_quiet(struct bk_service *service, bool quiet)
     pthread_mutex_lock(&service->lock);
     bool news = service->quiet != quiet;
     service->quiet = quiet;
+    service->tokens = quiet ? 0 : 1;
     pthread_cond_broadcast(&service->changed);
     pthread_mutex_unlock(&service->lock);
     if (news)
