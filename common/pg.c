@@ -158,13 +158,28 @@ static void hide_quoted(char *text)
     quote[size] = '\0';
 }
 
+/* libpq looks at ports only when it connects. An empty item means the default one. */
+static bool ports_are_good(const char *list)
+{
+    for (size_t i = 0; list && i < item_count(list); i++) {
+        char *item = item_of(list, i);
+        int64_t port = 0;
+        bool good = !*item || (bk_parse_integer(bk_span_of(item), &port) && port >= 1 && port <= 65535);
+        free(item);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
 enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error)
 {
     char *why = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &why);
     if (options) {
+        bool good = ports_are_good(option_of(options, "port"));
         PQconninfoFree(options);
-        return BK_OK;
+        return good ? BK_OK : bk_fail(error, BK_INVALID, "the port must be from 1 to 65535");
     }
     enum bk_status status = bk_fail(error, BK_INVALID, "%s", why ? why : "no memory");
     if (error) {

@@ -26,6 +26,7 @@ static const struct verb {
     {"pause", ctl_pause, "pause", "no worker takes jobs from now on; enqueuing goes on"},
     {"resume", ctl_resume, "resume", "workers take jobs again"},
     {"breaker", ctl_breaker, "breaker open|closed|auto", "force the circuit breaker of all workers, or let it judge"},
+    {"doctor", ctl_doctor, "doctor [--json]", "is this set-up fit for production? one line a check; exit 69 if any FAIL"},
 };
 
 static void print_help(void)
