@@ -38,6 +38,7 @@ enum bk_status {
 #define BK_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
 #define BK_MUST_CHECK                      __attribute__((warn_unused_result))
 #define BK_COUNT(array)                    (sizeof(array) / sizeof((array)[0]))
+/* their arguments are evaluated twice: no side effects in them */
 #define BK_MIN(a, b)                       ((a) < (b) ? (a) : (b))
 #define BK_MAX(a, b)                       ((a) > (b) ? (a) : (b))
 
@@ -81,5 +82,7 @@ struct bk_span {
 struct bk_span bk_span_of(const char *text);
 /** Whether a span holds exactly the bytes of a C string. Any thread. */
 bool bk_span_is(struct bk_span span, const char *text);
+/** Whether two spans hold the same bytes. Any thread. */
+bool bk_span_equal(struct bk_span a, struct bk_span b);
 
 #endif

@@ -19,10 +19,10 @@ enum bk_status bk_fail(struct bk_error *error, enum bk_status status, const char
     return status;
 }
 
-enum bk_status bk_error_prefix(struct bk_error *error, const char *format, ...)
+void bk_error_prefix(struct bk_error *error, const char *format, ...)
 {
     if (!error)
-        return BK_OK;
+        return;
     char prefix[200];
     char text[sizeof(error->text)];
     va_list args;
@@ -31,7 +31,6 @@ enum bk_status bk_error_prefix(struct bk_error *error, const char *format, ...)
     va_end(args);
     memcpy(text, error->text, sizeof(text));
     int prefix_length = (int)strlen(prefix);
-    (void)snprintf(error->text, sizeof(error->text), "%s: %.*s", prefix,
-                   (int)sizeof(error->text) - prefix_length - 3, text);
-    return error->status;
+    (void)snprintf(error->text, sizeof(error->text), "%s: %.*s", prefix, (int)sizeof(error->text) - prefix_length - 3,
+                   text);
 }

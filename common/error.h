@@ -18,8 +18,8 @@ struct bk_error {
  *  content is replaced; the SQLSTATE is cleared. Any thread. */
 enum bk_status bk_fail(struct bk_error *error, enum bk_status status, const char *format, ...) BK_PRINTF(3, 4);
 
-/** Puts a formatted prefix and ": " before the text, cutting the end if it grows too long. Returns the error's status,
- *  BK_OK for NULL. Any thread. */
-enum bk_status bk_error_prefix(struct bk_error *error, const char *format, ...) BK_PRINTF(2, 3);
+/** Puts a formatted prefix and ": " before the text, cutting the end if it grows too long; nothing for NULL, so callers
+ *  return the status they have. Any thread. */
+void bk_error_prefix(struct bk_error *error, const char *format, ...) BK_PRINTF(2, 3);
 
 #endif

@@ -44,6 +44,7 @@ struct slot {
 /* A thread that waits; lives on its stack, linked into the pool's queue. */
 struct waiter {
     struct waiter *next;
+    uint64_t borrowed_before; /* the pool's count when it got in line */
     pthread_cond_t wake;
     struct slot *slot; /* what was handed over, or NULL */
     bool refused;      /* there is nothing to wait for: look at the last error */
@@ -61,6 +62,7 @@ struct bk_pool {
     unsigned idle_count;
     struct waiter *first;
     struct waiter **last;
+    uint64_t handed_out; /* connections given to threads so far */
     struct bk_pool_stats stats;
     struct bk_error connect_error;
     unsigned connect_failures_in_a_row;
@@ -69,7 +71,7 @@ struct bk_pool {
     bool closing;
 };
 
-const int64_t bk_pool_wait_bounds_us[BK_POOL_WAIT_BUCKETS - 1] = {1,     10,     100,     1000,    5000,   10000,
+const int64_t bk_pool_wait_bounds_us[BK_POOL_WAIT_BUCKETS - 1] = {1,     10,     100,    1000,    5000,   10000,
                                                                   50000, 100000, 500000, 1000000, 5000000};
 
 static void init_monotonic(pthread_cond_t *cond)
@@ -81,10 +83,11 @@ static void init_monotonic(pthread_cond_t *cond)
     (void)pthread_condattr_destroy(&attr);
 }
 
-/* --- the queue of waiters (under the lock) ---------------------------------------------------------------------- */
+/* --- the queue of waiters (under the lock) ------------------------------------------------------------------------ */
 
 static void enqueue(struct bk_pool *pool, struct waiter *waiter)
 {
+    waiter->borrowed_before = pool->handed_out;
     *pool->last = waiter;
     pool->last = &waiter->next;
     pool->stats.waiting++;
@@ -107,6 +110,11 @@ static void wake_first(struct bk_pool *pool, struct slot *slot)
 {
     struct waiter *waiter = pool->first;
     dequeue(pool, waiter);
+    if (slot) {
+        uint64_t passed = pool->handed_out - waiter->borrowed_before;
+        pool->stats.most_passed = BK_MAX(pool->stats.most_passed, passed);
+        pool->handed_out++;
+    }
     waiter->slot = slot;
     waiter->refused = slot == NULL;
     pthread_cond_signal(&waiter->wake);
@@ -118,7 +126,7 @@ static void refuse_all(struct bk_pool *pool)
         wake_first(pool, NULL);
 }
 
-/* --- slots (under the lock) ---------------------------------------------------------------------------------------- */
+/* --- slots (under the lock) --------------------------------------------------------------------------------------- */
 
 static unsigned live_count(const struct bk_pool *pool)
 {
@@ -188,7 +196,7 @@ static void doom(struct bk_pool *pool)
     pthread_cond_signal(&pool->work);
 }
 
-/* --- the keeper -------------------------------------------------------------------------------------------------------- */
+/* --- the keeper --------------------------------------------------------------------------------------------------- */
 
 static void connected(struct bk_pool *pool, struct slot *slot, struct bk_pg *pg, uint64_t generation)
 {
@@ -213,7 +221,8 @@ static void connect_failed(struct bk_pool *pool, struct slot *slot, const struct
     (void)snprintf(pool->stats.last_error, sizeof(pool->stats.last_error), "%.*s",
                    (int)sizeof(pool->stats.last_error) - 1, error->text);
     pool->connect_error = *error;
-    bk_ms wait = bk_backoff(CONNECT_RETRY_BASE_MS, pool->connect_failures_in_a_row++, CONNECT_RETRY_CAP_MS, bk_random());
+    bk_ms wait =
+        bk_backoff(CONNECT_RETRY_BASE_MS, pool->connect_failures_in_a_row++, CONNECT_RETRY_CAP_MS, bk_random());
     pool->next_connect_at = bk_clock_now() + wait;
     if (live_count(pool) == 0)
         refuse_all(pool); /* nothing will come back; whoever waits should know now */
@@ -331,7 +340,7 @@ static void *keep(void *arg)
     return NULL;
 }
 
-/* --- borrowing ------------------------------------------------------------------------------------------------------------- */
+/* --- borrowing ---------------------------------------------------------------------------------------------------- */
 
 static enum bk_status no_connection(const struct bk_pool *pool, struct bk_error *error)
 {
@@ -342,9 +351,7 @@ static enum bk_status no_connection(const struct bk_pool *pool, struct bk_error 
     for (unsigned i = 0; i < pool->settings.max; i++)
         lent += pool->slots[i].state == LENT;
     bool down = lent == 0 && s->last_error[0];
-    enum bk_status status = !down                                       ? BK_TIMEOUT
-                            : pool->connect_error.status == BK_OPERATOR ? BK_OPERATOR
-                                                                        : BK_OUTAGE;
+    enum bk_status status = !down ? BK_TIMEOUT : pool->connect_error.status == BK_OPERATOR ? BK_OPERATOR : BK_OUTAGE;
     (void)bk_fail(error, status, "no connection (%s): %u of %u in use, %u idle, %u waiting%s%s",
                   down ? "the database cannot be reached" : "all are in use", lent, pool->settings.max,
                   pool->idle_count, s->waiting, s->last_error[0] ? "; last connect: " : "", s->last_error);
@@ -403,6 +410,7 @@ enum bk_status bk_pool_acquire(struct bk_pool *pool, bk_ms deadline, const char 
             slot = &pool->slots[pool->idle[--pool->idle_count]];
             slot->state = LENT;
             slot->lent_at = began_us / 1000;
+            pool->handed_out++;
         } else if (!pool->draining) {
             slot = wait_for_slot(pool, deadline);
         }
@@ -468,7 +476,7 @@ void bk_pool_read_stats(struct bk_pool *pool, struct bk_pool_stats *stats)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------ */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void free_pool(struct bk_pool *pool)
 {

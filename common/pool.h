@@ -44,6 +44,7 @@ struct bk_pool_stats {
     uint64_t connect_failures;
     uint64_t timeouts;
     uint64_t borrowed;
+    uint64_t most_passed; /* most borrows served to others while one thread waited in line */
     uint64_t wait_us_sum;
     uint64_t wait_buckets[BK_POOL_WAIT_BUCKETS]; /* waits of at most bk_pool_wait_bounds_us[i], not cumulative; the last
                                                     one takes the rest */

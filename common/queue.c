@@ -16,7 +16,7 @@ struct bk_queue {
     struct bk_redis *redis;
 };
 
-/* --- building commands --------------------------------------------------------------------------------------------- */
+/* --- building commands -------------------------------------------------------------------------------------------- */
 
 struct words {
     struct bk_span *at;
@@ -59,7 +59,7 @@ static void begin_function(const struct bk_queue *queue, struct words *words, co
     push_text(words, queue->inbox);
 }
 
-/* --- the connection -------------------------------------------------------------------------------------------------- */
+/* --- the connection ----------------------------------------------------------------------------------------------- */
 
 struct bk_queue *bk_queue_open(const struct bk_queue_options *options)
 {
@@ -106,14 +106,17 @@ static enum bk_status see_to_functions(struct bk_queue *queue, bk_ms deadline, s
     enum bk_status status = hello(queue, deadline, &version, error);
     if (status != BK_OK || version >= BK_QUEUE_VERSION)
         return status;
-    const struct bk_span words[] = {
-        bk_span_of("FUNCTION"), bk_span_of("LOAD"), bk_span_of("REPLACE"),
-        {(const char *)bk_queue_library[0].data, bk_queue_library[0].size}};
+    const struct bk_span words[] = {bk_span_of("FUNCTION"),
+                                    bk_span_of("LOAD"),
+                                    bk_span_of("REPLACE"),
+                                    {(const char *)bk_queue_library[0].data, bk_queue_library[0].size}};
     BK_AUTO(bk_reply) *reply = NULL;
     status = bk_redis_call(queue->redis, BK_COUNT(words), words, deadline, &reply, error);
-    if (status != BK_OK)
-        return bk_error_prefix(error, "the queue's functions (version %d) cannot be loaded; run bookingctl migrate",
-                               BK_QUEUE_VERSION);
+    if (status != BK_OK) {
+        bk_error_prefix(error, "the queue's functions (version %d) cannot be loaded; run bookingctl migrate",
+                        BK_QUEUE_VERSION);
+        return status;
+    }
     status = hello(queue, deadline, &version, error);
     if (status == BK_OK && version < BK_QUEUE_VERSION)
         return bk_fail(error, BK_OUTAGE, "somebody else keeps loading older queue functions (version %lld)",
@@ -163,7 +166,7 @@ static enum bk_status call(struct bk_queue *queue, const struct words *words, st
     return call_within(queue, words, queue->options.call_timeout_ms, reply, error);
 }
 
-/* --- a worker's life ---------------------------------------------------------------------------------------------------- */
+/* --- a worker's life ---------------------------------------------------------------------------------------------- */
 
 static void push_life(struct bk_queue *queue, struct words *words, const char *function, const char *worker,
                       const char *lease, const struct bk_queue_fact *facts, size_t count)
@@ -188,7 +191,9 @@ enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms l
     enum bk_status status = call(queue, &words, &reply, error);
     if (status == BK_OK)
         *recovered = bk_reply_integer(bk_reply_at(reply, 1), 0);
-    return status == BK_OK ? BK_OK : bk_error_prefix(error, "join");
+    if (status != BK_OK)
+        bk_error_prefix(error, "join");
+    return status;
 }
 
 enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms lease_ms,
@@ -200,8 +205,10 @@ enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms l
     push_life(queue, &words, "booking_beat", worker, decimal(lease, lease_ms), facts, count);
     BK_AUTO(bk_reply) *reply = NULL;
     enum bk_status status = call(queue, &words, &reply, error);
-    if (status != BK_OK)
-        return bk_error_prefix(error, "beat");
+    if (status != BK_OK) {
+        bk_error_prefix(error, "beat");
+        return status;
+    }
     struct bk_span current = bk_reply_text(bk_reply_at(reply, 2));
     struct bk_span breaker = bk_reply_text(bk_reply_at(reply, 3));
     pulse->alive = bk_reply_integer(bk_reply_at(reply, 1), 0) == 1;
@@ -219,10 +226,12 @@ enum bk_status bk_queue_leave(struct bk_queue *queue, const char *worker, int64_
     enum bk_status status = call(queue, &words, &reply, error);
     if (status == BK_OK)
         *handed_back = bk_reply_integer(bk_reply_at(reply, 1), 0);
-    return status == BK_OK ? BK_OK : bk_error_prefix(error, "leave");
+    if (status != BK_OK)
+        bk_error_prefix(error, "leave");
+    return status;
 }
 
-/* --- a lane's turn -------------------------------------------------------------------------------------------------------- */
+/* --- a lane's turn ------------------------------------------------------------------------------------------------ */
 
 struct settlement_numbers {
     char delay[24];
@@ -346,7 +355,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const s
             turn->freed = bk_reply_integer(bk_reply_at(reply, 1), 0);
             turn->lost = bk_reply_count(bk_reply_at(reply, 2));
         } else {
-            (void)bk_error_prefix(error, "settle");
+            bk_error_prefix(error, "settle");
             /* the take behind it must not be believed to have happened: its answer is thrown away with the
              * connection, and the next one resumes */
             queue->redis = bk_redis_close(queue->redis);
@@ -359,7 +368,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const s
         if (status == BK_OK)
             read_taken(reply, taken);
         else
-            (void)bk_error_prefix(error, "take");
+            bk_error_prefix(error, "take");
     }
     judge_connection(queue, status);
     return status;
@@ -382,10 +391,12 @@ enum bk_status bk_queue_watch(struct bk_queue *queue, const char *last_id, bk_ms
     enum bk_status status = call_within(queue, &words, block_ms + queue->options.call_timeout_ms, &reply, error);
     if (status == BK_OK)
         *arrived = bk_reply_type(reply) == BK_REPLY_ARRAY;
-    return status == BK_OK ? BK_OK : bk_error_prefix(error, "watch");
+    if (status != BK_OK)
+        bk_error_prefix(error, "watch");
+    return status;
 }
 
-/* --- producers -------------------------------------------------------------------------------------------------------------- */
+/* --- producers ---------------------------------------------------------------------------------------------------- */
 
 void bk_queue_add(struct bk_queue *queue, size_t count, const struct bk_span *words)
 {
@@ -414,7 +425,7 @@ bool bk_queue_lost(const struct bk_queue *queue)
     return !queue->redis || bk_redis_broken(queue->redis);
 }
 
-/* --- the dead ----------------------------------------------------------------------------------------------------------------- */
+/* --- the dead ----------------------------------------------------------------------------------------------------- */
 
 enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
                                   struct bk_error *error)
@@ -442,7 +453,7 @@ enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const
     return call(queue, &words, out, error);
 }
 
-/* --- looking at it ------------------------------------------------------------------------------------------------------------ */
+/* --- looking at it ------------------------------------------------------------------------------------------------ */
 
 const struct bk_reply *bk_reply_field(const struct bk_reply *pairs, const char *name)
 {
@@ -459,8 +470,10 @@ enum bk_status bk_queue_read_status(struct bk_queue *queue, struct bk_queue_stat
     begin_function(queue, &words, "booking_status");
     BK_AUTO(bk_reply) *reply = NULL;
     enum bk_status result = call(queue, &words, &reply, error);
-    if (result != BK_OK)
-        return bk_error_prefix(error, "status");
+    if (result != BK_OK) {
+        bk_error_prefix(error, "status");
+        return result;
+    }
 #define BK_QUEUE_COUNT(name) status->name = bk_reply_integer(bk_reply_field(reply, #name), 0);
     BK_QUEUE_COUNTS(BK_QUEUE_COUNT)
 #undef BK_QUEUE_COUNT

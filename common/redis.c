@@ -31,11 +31,11 @@ static const struct {
     const char *word;
     enum bk_status status;
 } error_classes[] = {
-    {"READONLY", BK_OUTAGE},    {"LOADING", BK_OUTAGE},   {"MASTERDOWN", BK_OUTAGE}, {"CLUSTERDOWN", BK_OUTAGE},
-    {"TRYAGAIN", BK_OUTAGE},    {"BUSY", BK_OUTAGE},      {"OOM", BK_OUTAGE},        {"MISCONF", BK_OUTAGE},
-    {"NOREPLICAS", BK_OUTAGE},  {"UNBLOCKED", BK_OUTAGE}, {"MOVED", BK_OUTAGE},      {"ASK", BK_OUTAGE},
-    {"NOAUTH", BK_OPERATOR},    {"NOPERM", BK_OPERATOR},  {"WRONGPASS", BK_OPERATOR}, {"FENCED", BK_FENCED},
-    {"INVALID", BK_INVALID},    {"MISSING", BK_MISSING},
+    {"READONLY", BK_OUTAGE},   {"LOADING", BK_OUTAGE},   {"MASTERDOWN", BK_OUTAGE},  {"CLUSTERDOWN", BK_OUTAGE},
+    {"TRYAGAIN", BK_OUTAGE},   {"BUSY", BK_OUTAGE},      {"OOM", BK_OUTAGE},         {"MISCONF", BK_OUTAGE},
+    {"NOREPLICAS", BK_OUTAGE}, {"UNBLOCKED", BK_OUTAGE}, {"MOVED", BK_OUTAGE},       {"ASK", BK_OUTAGE},
+    {"NOAUTH", BK_OPERATOR},   {"NOPERM", BK_OPERATOR},  {"WRONGPASS", BK_OPERATOR}, {"FENCED", BK_FENCED},
+    {"INVALID", BK_INVALID},   {"MISSING", BK_MISSING},
 };
 
 static enum bk_status class_of(const char *text)
@@ -55,10 +55,11 @@ static enum bk_status class_of(const char *text)
 static enum bk_status broke(struct bk_redis *redis, enum bk_status status, struct bk_error *error, const char *what)
 {
     redis->broken = true;
-    return bk_fail(error, status, "redis %s: %s", redis->peer, what);
+    (void)bk_fail(error, status, "redis %s: %s", redis->peer, what);
+    return status;
 }
 
-/* --- connecting ------------------------------------------------------------------------------------------------- */
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 /* Set anew on every connection: hiredis forgets them, and forked children must not inherit it. */
 static void tune(int fd, bool tcp)
@@ -148,14 +149,18 @@ static enum bk_status ask_sentinel(const struct bk_redis_url *url, size_t i, bk_
 {
     BK_AUTO(bk_redis) *sentinel = NULL;
     enum bk_status status = connect_to(&sentinel, url->hosts[i], url->ports[i], deadline, error);
-    if (status != BK_OK)
-        return bk_error_prefix(error, "sentinel");
+    if (status != BK_OK) {
+        bk_error_prefix(error, "sentinel");
+        return status;
+    }
     const struct bk_span words[] = {bk_span_of("SENTINEL"), bk_span_of("get-master-addr-by-name"),
                                     bk_span_of(url->master)};
     BK_AUTO(bk_reply) *reply = NULL;
     status = bk_redis_call(sentinel, 3, words, deadline, &reply, error);
-    if (status != BK_OK)
-        return bk_error_prefix(error, "sentinel");
+    if (status != BK_OK) {
+        bk_error_prefix(error, "sentinel");
+        return status;
+    }
     struct bk_span name = bk_reply_text(bk_reply_at(reply, 0));
     int64_t number = bk_reply_integer(bk_reply_at(reply, 1), 0);
     if (name.size == 0 || number < 1 || number > 65535)
@@ -239,7 +244,7 @@ const char *bk_redis_peer(const struct bk_redis *redis)
     return redis->peer;
 }
 
-/* --- talking ----------------------------------------------------------------------------------------------------- */
+/* --- talking ------------------------------------------------------------------------------------------------------ */
 
 void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span *words)
 {

@@ -41,7 +41,9 @@ static const struct kind kinds[] = {
       {"resource_id", ARG_INTEGER, false, 0},
       {"expected_version", ARG_INTEGER, false, 0}}},
     {"booking.cancel",
-     {{"booking_id", ARG_UUID, true, 0}, {"reason", ARG_TEXT, false, 500}, {"expected_version", ARG_INTEGER, false, 0}}},
+     {{"booking_id", ARG_UUID, true, 0},
+      {"reason", ARG_TEXT, false, 500},
+      {"expected_version", ARG_INTEGER, false, 0}}},
     {"booking.complete", {{"booking_id", ARG_UUID, true, 0}, {"expected_version", ARG_INTEGER, false, 0}}},
 };
 
@@ -103,10 +105,12 @@ static enum bk_status check_string(const struct argument *arg, const struct bk_j
     size_t characters = 0;
     switch (arg->type) {
     case ARG_UUID:
-        if (!bk_is_uuid(value.span))
+        if (!bk_is_uuid(value.span)) {
             status = bk_fail(error, BK_INVALID, "args.%s: expected a UUID of 36 characters", arg->name);
-        else
-            *seen = (struct seen){value.span, BK_STEAL(value.owned), seen->starts_us, seen->ends_us, seen->has_times};
+            break;
+        }
+        seen->booking_id = value.span;
+        seen->booking_id_owned = BK_STEAL(value.owned);
         break;
     case ARG_TIME:
         status = check_time(arg->name, value.span, seen, error);
@@ -124,8 +128,8 @@ static enum bk_status check_string(const struct argument *arg, const struct bk_j
     return status;
 }
 
-static enum bk_status check_argument(const struct argument *arg, const struct bk_json_member *member,
-                                     struct seen *seen, struct bk_error *error)
+static enum bk_status check_argument(const struct argument *arg, const struct bk_json_member *member, struct seen *seen,
+                                     struct bk_error *error)
 {
     if (arg->type != ARG_INTEGER) {
         if (member->type != BK_JSON_STRING)
@@ -187,13 +191,13 @@ static enum bk_status check_args(const struct bk_job *job, const struct kind *ki
     size_t count = 0;
     enum bk_status status = bk_json_object(job->args, members, BK_COUNT(members), &count, error);
     if (status != BK_OK) {
-        (void)bk_error_prefix(error, "args");
+        bk_error_prefix(error, "args");
         return status;
     }
     status = check_members(kind, members, count, seen, error);
     if (status != BK_OK)
         return status;
-    if (seen->booking_id.size != job->key.size || memcmp(seen->booking_id.at, job->key.at, job->key.size) != 0)
+    if (!bk_span_equal(seen->booking_id, job->key))
         return bk_fail(error, BK_INVALID, "key: expected the same as args.booking_id");
     if (seen->has_times && seen->starts_us >= seen->ends_us)
         return bk_fail(error, BK_INVALID, "args.ends_at: expected a time after starts_at");
@@ -212,7 +216,9 @@ enum bk_command_verdict bk_command_check(const struct bk_job *job, struct bk_err
     }
     BK_AUTO_TEXT shown = {0};
     bk_text_safe(&shown, job->kind.at, job->kind.size, 40);
-    (void)bk_fail(error, BK_INVALID, "kind \"%s\": expected one of booking.create, booking.confirm, booking.reschedule, "
-                  "booking.cancel, booking.complete", bk_text_string(&shown));
+    (void)bk_fail(error, BK_INVALID,
+                  "kind \"%s\": expected one of booking.create, booking.confirm, booking.reschedule, "
+                  "booking.cancel, booking.complete",
+                  bk_text_string(&shown));
     return BK_COMMAND_UNKNOWN_KIND;
 }

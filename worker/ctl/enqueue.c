@@ -190,7 +190,7 @@ static enum bk_status read_answers(struct enqueue *run, struct bk_error *error)
         if (status != BK_OK && first == BK_OK) {
             first = status;
             *error = one;
-            (void)bk_error_prefix(error, "line %ld", run->entries[i].number);
+            bk_error_prefix(error, "line %ld", run->entries[i].number);
         }
     }
     return first;
