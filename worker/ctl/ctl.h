@@ -54,6 +54,7 @@ int ctl_pause(struct ctl *ctl);
 int ctl_resume(struct ctl *ctl);
 int ctl_breaker(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
+int ctl_bench(struct ctl *ctl);
 
 /** Appends the array of workers as status --json and workers --json have it. */
 enum bk_status ctl_workers_json(struct ctl *ctl, struct bk_text *json, struct bk_error *error);

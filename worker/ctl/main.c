@@ -27,6 +27,8 @@ static const struct verb {
     {"resume", ctl_resume, "resume", "workers take jobs again"},
     {"breaker", ctl_breaker, "breaker open|closed|auto", "force the circuit breaker of all workers, or let it judge"},
     {"doctor", ctl_doctor, "doctor [--json]", "is this set-up fit for production? one line a check; exit 69 if any FAIL"},
+    {"bench", ctl_bench, "bench [--jobs N] [--workers N] [--samples N] [--json]",
+     "throughput and latency on a queue and resources of its own, removed afterwards"},
 };
 
 static void print_help(void)
