@@ -62,6 +62,10 @@ struct bk_span bk_span_of(const char *text)
 
 bool bk_span_is(struct bk_span span, const char *text)
 {
-    size_t size = strlen(text);
-    return span.size == size && (size == 0 || memcmp(span.at, text, size) == 0);
+    return bk_span_equal(span, bk_span_of(text));
+}
+
+bool bk_span_equal(struct bk_span a, struct bk_span b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.at, b.at, a.size) == 0);
 }

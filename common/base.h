@@ -39,8 +39,8 @@ enum bk_status {
 #define BK_MUST_CHECK                      __attribute__((warn_unused_result))
 #define BK_COUNT(array)                    (sizeof(array) / sizeof((array)[0]))
 /* their arguments are evaluated twice: no side effects in them */
-#define BK_MIN(a, b)                       ((a) < (b) ? (a) : (b))
-#define BK_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define BK_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define BK_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* BK_AUTO(bk_pg) *pg = NULL;  closes itself at the end of the scope; BK_STEAL(pg) hands it on. */
 #define BK_AUTO(type) __attribute__((cleanup(type##_cleanup_))) struct type

@@ -22,7 +22,8 @@ static void enter(struct bk_breaker *b, enum bk_breaker_state state, bk_ms now)
 
 void bk_breaker_init(struct bk_breaker *b, const struct bk_breaker_settings *settings)
 {
-    *b = (struct bk_breaker){.settings = *settings, .generation = 1, .ramp = settings->limit, .wait_ms = settings->open_ms};
+    *b = (struct bk_breaker){
+        .settings = *settings, .generation = 1, .ramp = settings->limit, .wait_ms = settings->open_ms};
 }
 
 bool bk_breaker_ask(struct bk_breaker *b, bk_ms now, struct bk_permit *permit, bk_ms *retry_at)

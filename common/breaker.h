@@ -56,21 +56,21 @@ struct bk_breaker {
     struct bk_breaker_settings settings;
     enum bk_breaker_state state;
     enum bk_breaker_mode mode;
-    uint64_t generation;         /* changes with every state; permits of older ones do not count */
+    uint64_t generation;          /* changes with every state; permits of older ones do not count */
     unsigned char outcomes[1000]; /* ring: bit 0 failed, bit 1 slow */
-    unsigned used;               /* entries of the ring in use */
-    unsigned at;                 /* where the next goes */
-    unsigned failed;             /* sums over the ring */
+    unsigned used;                /* entries of the ring in use */
+    unsigned at;                  /* where the next goes */
+    unsigned failed;              /* sums over the ring */
     unsigned slow;
-    unsigned run;                /* failures in a row */
+    unsigned run; /* failures in a row */
     unsigned good_probes;
-    unsigned in_flight;          /* permits of this generation that have not ended */
-    unsigned ramp;               /* calls at once right now, up to settings.limit */
-    bk_ms wait_ms;               /* how long open lasts this time */
-    bk_ms until;                 /* open: when the next probe may go */
-    uint64_t lump;               /* connection generation of the last failure that counted */
+    unsigned in_flight; /* permits of this generation that have not ended */
+    unsigned ramp;      /* calls at once right now, up to settings.limit */
+    bk_ms wait_ms;      /* how long open lasts this time */
+    bk_ms until;        /* open: when the next probe may go */
+    uint64_t lump;      /* connection generation of the last failure that counted */
     bk_ms lump_at;
-    uint64_t transitions[3];     /* how often each state was entered */
+    uint64_t transitions[3]; /* how often each state was entered */
 };
 
 /** Makes a closed breaker. */

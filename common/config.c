@@ -76,7 +76,7 @@ void bk_config_fault(struct bk_config *config, const char *setting, const char *
     bk_text_putc(&config->faults, '\n');
 }
 
-/* --- the env file ---------------------------------------------------------------------------------------------- */
+/* --- the env file ------------------------------------------------------------------------------------------------- */
 
 struct pair {
     char *name;
@@ -155,7 +155,7 @@ static const char *find_in_file(const struct env_file *file, const char *name)
     return NULL;
 }
 
-/* --- one setting ------------------------------------------------------------------------------------------------ */
+/* --- one setting -------------------------------------------------------------------------------------------------- */
 
 static bool is_choice(const char *choices, const char *value)
 {
@@ -190,7 +190,7 @@ static bool read_setting(struct bk_config *config, const struct setting *s, cons
     return true;
 }
 
-/* --- defaults that are computed, and what the URLs say -------------------------------------------------------------- */
+/* --- defaults that are computed, and what the URLs say ------------------------------------------------------------ */
 
 static int64_t cores(void)
 {
@@ -205,7 +205,7 @@ static char *default_worker_name(void)
     BK_AUTO_TEXT name = {0};
     for (const char *at = host; *at && name.size < 48; at++) {
         bool plain = (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z');
-        bk_text_putc(&name, plain || strchr("_.-", *at) ? *at : '-');
+        bk_text_add(&name, plain || strchr("_.", *at) ? at : "-", 1);
     }
     bk_text_printf(&name, "-%ld", (long)getpid());
     return BK_STEAL(name.data);
@@ -262,7 +262,8 @@ static void read_urls(struct bk_config *config)
         const struct bk_database_url *url = &config->database;
         set_from_url(config, &config->pool_max, url->connection_limit);
         /* Prisma's pool_timeout=0 waits for ever; nothing does so here */
-        set_from_url(config, &config->acquire_timeout_ms, url->pool_timeout_s == 0 ? 600000 : in_ms(url->pool_timeout_s));
+        set_from_url(config, &config->acquire_timeout_ms,
+                     url->pool_timeout_s == 0 ? 600000 : in_ms(url->pool_timeout_s));
         set_from_url(config, &config->connect_timeout_ms, url->connect_timeout_s ? in_ms(url->connect_timeout_s) : -1);
         set_from_url(config, &config->statement_timeout_ms, url->socket_timeout_s ? in_ms(url->socket_timeout_s) : -1);
     }
@@ -273,7 +274,7 @@ static void read_urls(struct bk_config *config)
     }
 }
 
-/* --- rules between settings ------------------------------------------------------------------------------------------ */
+/* --- rules between settings --------------------------------------------------------------------------------------- */
 
 /* `low` must be below `high`, or at most equal to it. */
 struct rung {
@@ -341,7 +342,7 @@ static void check_rules(struct bk_config *config, int program)
                         config->worker_name);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------ */
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 enum bk_status bk_config_load(struct bk_config *config, int program, const char *env_file)
 {

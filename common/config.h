@@ -48,9 +48,9 @@ enum { BK_FOR_WORKER = 1, BK_FOR_CTL = 2, BK_FOR_ADMIN = 4, BK_FOR_ALL = 7 };
            "longest connecting to PostgreSQL or Redis, name lookup and login included")                                \
     NUMBER(statement_timeout_ms, "BOOKING_STATEMENT_TIMEOUT_MS", "5000", 10, 600000, BK_FOR_ALL,                       \
            "longest statement; the client gives up half a second later at the latest")                                 \
-    NUMBER(lock_timeout_ms, "BOOKING_LOCK_TIMEOUT_MS", "2000", 1, 600000, BK_FOR_ALL,                                  \
-           "longest wait for one lock")                                                                                \
-    NUMBER(retries, "BOOKING_RETRIES", "2", 0, 10, BK_FOR_WORKER, "retries of one database call while the job is held") \
+    NUMBER(lock_timeout_ms, "BOOKING_LOCK_TIMEOUT_MS", "2000", 1, 600000, BK_FOR_ALL, "longest wait for one lock")     \
+    NUMBER(retries, "BOOKING_RETRIES", "2", 0, 10, BK_FOR_WORKER,                                                      \
+           "retries of one database call while the job is held")                                                       \
     NUMBER(retry_base_ms, "BOOKING_RETRY_BASE_MS", "500", 1, 60000, BK_FOR_WORKER,                                     \
            "delay before retry n: up to this x 2^n, full jitter")                                                      \
     NUMBER(max_attempts, "BOOKING_MAX_ATTEMPTS", "10", 1, 1000, BK_FOR_WORKER,                                         \
@@ -79,8 +79,7 @@ enum { BK_FOR_WORKER = 1, BK_FOR_CTL = 2, BK_FOR_ADMIN = 4, BK_FOR_ALL = 7 };
            "first wait before a probe; doubles at each failed one")                                                    \
     NUMBER(breaker_open_max_ms, "BOOKING_BREAKER_OPEN_MAX_MS", "30000", 10, 3600000, BK_FOR_WORKER,                    \
            "longest wait before a probe")                                                                              \
-    NUMBER(breaker_probes, "BOOKING_BREAKER_PROBES", "3", 1, 100, BK_FOR_WORKER,                                       \
-           "good probes in a row that close it")                                                                       \
+    NUMBER(breaker_probes, "BOOKING_BREAKER_PROBES", "3", 1, 100, BK_FOR_WORKER, "good probes in a row that close it") \
     NUMBER(lease_ms, "BOOKING_LEASE_MS", "15000", 300, 3600000, BK_FOR_WORKER,                                         \
            "a worker silent this long loses its jobs to the others")                                                   \
     NUMBER(shutdown_timeout_ms, "BOOKING_SHUTDOWN_TIMEOUT_MS", "25000", 1, 3600000, BK_FOR_WORKER,                     \

@@ -62,8 +62,7 @@ static bk_mhd_result send_answer(struct MHD_Connection *connection, struct bk_ht
         MHD_create_response_from_buffer(answer->body.size, answer->body.data, MHD_RESPMEM_MUST_COPY);
     if (!response)
         return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type",
-                                  answer->type ? answer->type : "text/plain; charset=utf-8");
+    (void)MHD_add_response_header(response, "Content-Type", answer->type ? answer->type : "text/plain; charset=utf-8");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     add_headers(response, &answer->headers);
     bk_mhd_result result = MHD_queue_response(connection, (unsigned)(answer->status ? answer->status : 200), response);
@@ -204,8 +203,7 @@ static enum bk_status listen_on(const char *address, int *out, unsigned *port, s
     return BK_OK;
 }
 
-enum bk_status bk_http_start(struct bk_http_server **out, const struct bk_http_options *options,
-                             struct bk_error *error)
+enum bk_status bk_http_start(struct bk_http_server **out, const struct bk_http_options *options, struct bk_error *error)
 {
     int fd = -1;
     unsigned port = 0;
@@ -220,8 +218,8 @@ enum bk_status bk_http_start(struct bk_http_server **out, const struct bk_http_o
         flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         BK_MAX(options->connections, options->threads), MHD_OPTION_PER_IP_CONNECTION_LIMIT, options->per_client,
         MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)32768,
-        MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL,
-        options->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, options->threads, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, options->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END,
+        options->threads, MHD_OPTION_END);
     if (!server->daemon) {
         (void)close(fd);
         free(server);

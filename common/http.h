@@ -22,8 +22,8 @@ const char *bk_http_header(const struct bk_http_request *request, const char *na
 
 /** An answer; zeroed before the handler sees it. */
 struct bk_http_response {
-    int status;         /* 200 unless the handler says otherwise */
-    const char *type;   /* Content-Type; "text/plain; charset=utf-8" unless the handler says otherwise */
+    int status;       /* 200 unless the handler says otherwise */
+    const char *type; /* Content-Type; "text/plain; charset=utf-8" unless the handler says otherwise */
     struct bk_text body;
     struct bk_text headers; /* further ones, "Name: value\n" each */
 };

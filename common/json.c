@@ -198,6 +198,17 @@ static enum bk_status scan_after_value(struct scan *s, uint64_t objects, int *de
     return BK_OK;
 }
 
+/* The opening bracket of a container, and on to its first value; or its closing one, if it is empty. */
+static enum bk_status scan_open(struct scan *s, bool object, bool *empty)
+{
+    s->at++;
+    skip_blanks(s);
+    *empty = peek(s) == (object ? '}' : ']');
+    if (*empty)
+        s->at++;
+    return object && !*empty ? scan_name(s) : BK_OK;
+}
+
 /* Any value, with everything inside it. */
 static enum bk_status scan_value(struct scan *s, int depth_left, enum bk_json_type *type)
 {
@@ -206,32 +217,23 @@ static enum bk_status scan_value(struct scan *s, int depth_left, enum bk_json_ty
     bool first = true;
     do {
         skip_blanks(s);
-        int c = peek(s);
-        enum bk_json_type here = c == '{' ? BK_JSON_OBJECT : BK_JSON_ARRAY;
+        bool object = peek(s) == '{';
+        bool whole = true; /* the value ends here; false: it is a container, and its first value comes next */
+        enum bk_json_type here = object ? BK_JSON_OBJECT : BK_JSON_ARRAY;
         enum bk_status status = BK_OK;
-        bool entered = c == '{' || c == '[';
-        if (entered) {
+        if (object || peek(s) == '[') {
             if (depth == depth_left)
                 return expected(s, "less nesting");
-            objects = (objects & ~(UINT64_C(1) << depth)) | (uint64_t)(c == '{') << depth;
-            depth++;
-            s->at++;
-            skip_blanks(s);
-            bool empty = peek(s) == (c == '{' ? '}' : ']');
-            if (!empty && c == '{')
-                status = scan_name(s);
-            entered = !empty;
-            if (empty) {
-                s->at++;
-                depth--;
-            }
+            objects = (objects & ~(UINT64_C(1) << depth)) | (uint64_t)object << depth;
+            status = scan_open(s, object, &whole);
+            depth += whole ? 0 : 1;
         } else {
             status = scan_scalar(s, &here);
         }
         if (first)
             *type = here;
         first = false;
-        if (status == BK_OK && !entered)
+        if (status == BK_OK && whole)
             status = scan_after_value(s, objects, &depth);
         if (status != BK_OK)
             return status;
@@ -261,8 +263,7 @@ static enum bk_status scan_member(struct scan *s, struct bk_json_member *members
     if (memchr(member.name.at, '\\', member.name.size))
         return bk_fail(s->error, BK_INVALID, "the member name at byte %zu has an escape in it, expected none", start);
     for (size_t i = 0; i < *count; i++) {
-        if (members[i].name.size == member.name.size &&
-            memcmp(members[i].name.at, member.name.at, member.name.size) == 0)
+        if (bk_span_equal(members[i].name, member.name))
             return twice(s, member.name);
     }
     if (*count == most)

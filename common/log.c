@@ -13,7 +13,10 @@
 #include "common/text.h"
 #include "common/timestamp.h"
 
-enum { LINE_MOST = 4096 }; /* PIPE_BUF: what POLLOUT on a pipe promises room for */
+enum {
+    LINE_MOST = 4096, /* PIPE_BUF: what POLLOUT on a pipe promises room for */
+    SHORT_MOST = 500  /* bytes of a message that fit a line whatever they are: an escape takes six at most */
+};
 
 static const char *const level_names[] = {
 #define BK_LOG_NAME(name, label) label,
@@ -94,9 +97,11 @@ static void log_line(enum bk_log_level level, const struct bk_log_field *fields,
     (void)bk_timestamp_format(bk_clock_wall(), time);
     BK_AUTO_TEXT line = {0};
     (logger.json ? write_json : write_plain)(&line, level, fields, message, time);
-    if (line.size > LINE_MOST) { /* cannot happen with the limits above but for escapes; keep the line one line */
-        line.size = LINE_MOST;
-        memcpy(line.data + LINE_MOST - 2, logger.json ? "}\n" : ".\n", 2);
+    if (line.size > LINE_MOST) { /* full of escapes: what fits of the message alone, and JSON stays JSON */
+        char start[SHORT_MOST];
+        (void)snprintf(start, sizeof(start), "%s", message);
+        bk_text_clear(&line);
+        (logger.json ? write_json : write_plain)(&line, level, NULL, start, time);
     }
     pthread_mutex_lock(&logger.lock);
     unsigned long lost = logger.lost;

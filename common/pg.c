@@ -26,7 +26,7 @@ struct bk_pg {
     char notice_sqlstate[6]; /* of a FATAL or worse that came as a notice */
 };
 
-/* --- errors -------------------------------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------------------------------------------- */
 
 /* libpq's messages end in line feeds and run over several lines. */
 static void one_line(char *text)
@@ -74,6 +74,8 @@ static enum bk_status connect_failed(PGconn *conn, struct bk_error *error)
     char first[400];
     (void)snprintf(first, sizeof(first), "%.*s", (int)(location ? location - text : (long)strlen(text)), text);
     enum bk_status status = bk_sqlstate_class(sqlstate);
+    if (PQconnectionNeedsPassword(conn)) /* libpq gives up by itself then, without an SQLSTATE */
+        status = BK_OPERATOR;
     /* whatever else the server says at the door, no job is to blame for it */
     if (status != BK_OPERATOR)
         status = BK_OUTAGE;
@@ -94,7 +96,7 @@ static void on_notice(void *arg, const PGresult *result)
         (void)snprintf(pg->notice_sqlstate, sizeof(pg->notice_sqlstate), "%s", sqlstate);
 }
 
-/* --- connecting ------------------------------------------------------------------------------------------------------ */
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 struct parameters {
     const char *names[16];
@@ -292,8 +294,12 @@ enum bk_status bk_pg_open(struct bk_pg **out, const struct bk_pg_options *option
     for (size_t i = 0; i < count; i++) {
         bk_ms share = bk_clock_now() + bk_clock_left(deadline) / (bk_ms)(count - i);
         status = open_one(out, options, given, i, share, error);
-        if (status == BK_OK)
+        if (status != BK_OK)
+            continue;
+        /* a standby, or a demoted primary: the next one may be the primary, whatever target_session_attrs says */
+        if (!bk_pg_read_only(*out) || i + 1 == count)
             break;
+        *out = bk_pg_close(*out);
     }
     PQconninfoFree(given);
     return status;
@@ -307,7 +313,7 @@ struct bk_pg *bk_pg_close(struct bk_pg *pg)
     return NULL;
 }
 
-/* --- running a statement ------------------------------------------------------------------------------------------------ */
+/* --- running a statement ------------------------------------------------------------------------------------------ */
 
 static enum bk_status lost(struct bk_pg *pg, enum bk_status status, struct bk_error *error, const char *text)
 {
@@ -450,7 +456,7 @@ enum bk_status bk_pg_script(struct bk_pg *pg, const char *sql, bk_ms deadline, s
     return status;
 }
 
-/* --- the state of a connection -------------------------------------------------------------------------------------------- */
+/* --- the state of a connection ------------------------------------------------------------------------------------ */
 
 bool bk_pg_reusable(const struct bk_pg *pg)
 {
@@ -503,7 +509,7 @@ int bk_pg_backend_pid(const struct bk_pg *pg)
     return PQbackendPID(pg->conn);
 }
 
-/* --- results ------------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 static const PGresult *raw(const struct bk_rows *rows)
 {

@@ -3,7 +3,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "common/http.h"
 #include "common/log.h"
 #include "common/pg.h"
 #include "common/queue.h"
@@ -31,6 +33,17 @@ void bk_print_version(const char *program)
                  bk_pg_library_version(), bk_redis_library_version(), BK_QUEUE_VERSION);
 }
 
+/* An address to listen on; `off` where that is a choice. NULL: this program has none. */
+static void check_address(struct bk_config *config, const char *setting, const char *address, bool may_be_off)
+{
+    char host[64];
+    unsigned port = 0;
+    if (!address || (may_be_off && strcmp(address, "off") == 0) || bk_http_parse_address(address, host, &port))
+        return;
+    bk_config_fault(config, setting, "\"%.80s\": expected host:port, like 127.0.0.1:9400 or [::1]:9400%s", address,
+                    may_be_off ? ", or off" : "");
+}
+
 int bk_load_settings(struct bk_config *config, int program, const char *env_file, const char *log_name)
 {
     /* hiredis and libpq write to sockets that may be closed at the other end */
@@ -46,6 +59,8 @@ int bk_load_settings(struct bk_config *config, int program, const char *env_file
     }
     if (config->redis.tls && !bk_redis_has_tls())
         bk_config_fault(config, "REDIS_URL", "rediss:// needs a hiredis with TLS, and this program was built without");
+    check_address(config, "BOOKING_HTTP", config->http, true);
+    check_address(config, "BOOKING_ADMIN_LISTEN", config->admin_listen, false);
     if (config->faults.size > 0) {
         (void)fputs(bk_text_string(&config->faults), stderr);
         return BK_EXIT_CONFIG;

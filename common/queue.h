@@ -33,7 +33,7 @@ BK_DEFINE_AUTO(bk_queue, bk_queue_close)
 /** Connects now if it is not connected, and sees to the functions. */
 enum bk_status bk_queue_connect(struct bk_queue *queue, struct bk_error *error);
 
-/* --- a worker's life --------------------------------------------------------------------------------------------- */
+/* --- a worker's life ---------------------------------------------------------------------------------------------- */
 
 /** A name and a value that the worker tells about itself (worker:<name>). */
 struct bk_queue_fact {
@@ -48,8 +48,8 @@ enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms l
                              struct bk_error *error);
 /** The answer to a beat. */
 struct bk_pulse {
-    bool alive;  /* the incarnation still had its place, and has its lease renewed */
-    bool fenced; /* if not: a namesake has it now (else the lease had just run out, and the worker may join anew) */
+    bool alive;      /* the incarnation still had its place, and has its lease renewed */
+    bool fenced;     /* if not: a namesake has it now (else the lease had just run out, and the worker may join anew) */
     char breaker[8]; /* what an operator wants of the circuit breakers: "open", "closed", "auto"; "" for nothing */
 };
 
@@ -58,8 +58,7 @@ enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms l
                              const struct bk_queue_fact *facts, size_t count, struct bk_pulse *pulse,
                              struct bk_error *error);
 /** Hands everything back, free of charge, and ends the incarnation. */
-enum bk_status bk_queue_leave(struct bk_queue *queue, const char *worker, int64_t *handed_back,
-                              struct bk_error *error);
+enum bk_status bk_queue_leave(struct bk_queue *queue, const char *worker, int64_t *handed_back, struct bk_error *error);
 
 /* --- a lane's turn ------------------------------------------------------------------------------------------------ */
 
@@ -75,13 +74,13 @@ enum bk_fate {
 struct bk_settlement {
     struct bk_span ticket;
     enum bk_fate fate;
-    bk_ms delay_ms;           /* RETRY */
-    bool unsure;              /* RETRY, REQUEUE: it may have been applied all the same */
-    const char *reason;       /* DEAD */
-    const char *sqlstate;     /* DEAD; "" for none */
-    const char *error;        /* RETRY, REQUEUE, DEAD */
-    int64_t attempts;         /* DEAD */
-    struct bk_span reply_id;  /* DONE, DEAD: whose reply list gets reply_json; size 0: nobody's */
+    bk_ms delay_ms;          /* RETRY */
+    bool unsure;             /* RETRY, REQUEUE: it may have been applied all the same */
+    const char *reason;      /* DEAD */
+    const char *sqlstate;    /* DEAD; "" for none */
+    const char *error;       /* RETRY, REQUEUE, DEAD */
+    int64_t attempts;        /* DEAD */
+    struct bk_span reply_id; /* DONE, DEAD: whose reply list gets reply_json; size 0: nobody's */
     const char *reply_json;
 };
 
@@ -132,7 +131,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const s
 enum bk_status bk_queue_watch(struct bk_queue *queue, const char *last_id, bk_ms block_ms, bool *arrived,
                               struct bk_error *error);
 
-/* --- producers ------------------------------------------------------------------------------------------------------- */
+/* --- producers ---------------------------------------------------------------------------------------------------- */
 
 /** Puts an XADD of `count` words (field, value, ...) into the connection's buffer. Connect first. */
 void bk_queue_add(struct bk_queue *queue, size_t count, const struct bk_span *words);
@@ -141,7 +140,7 @@ enum bk_status bk_queue_added(struct bk_queue *queue, char ticket[48], struct bk
 /** Whether the connection broke: what was added and not answered for may be there or not. */
 bool bk_queue_lost(const struct bk_queue *queue);
 
-/* --- the dead ----------------------------------------------------------------------------------------------------------- */
+/* --- the dead ----------------------------------------------------------------------------------------------------- */
 
 /** A page of the dead letters, newest first: ticket, {field, value, ...}, ... ; the caller frees *out. */
 enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
@@ -152,11 +151,13 @@ enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const
                                  size_t count, const struct bk_span *tickets, struct bk_reply **out,
                                  struct bk_error *error);
 
-/* --- looking at it ---------------------------------------------------------------------------------------------------- */
+/* --- looking at it ------------------------------------------------------------------------------------------------ */
 
+// clang-format off
 #define BK_QUEUE_COUNTS(X)                                                                                             \
     X(now) X(paused) X(inbox) X(ready) X(waiting) X(active) X(scheduled) X(retry) X(dead) X(oldest_ms)                 \
     X(workers) X(oldest_dead_ms)
+// clang-format on
 
 struct bk_queue_status {
 #define BK_QUEUE_COUNT(name) int64_t name;

@@ -30,6 +30,7 @@ local VERSION = 1
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local HISTORY_MOST = 8000
+local REST_MOST_MS = 30000
 
 local KNOWN = { id = true, kind = true, key = true, args = true, not_before = true, expires_at = true,
   reply = true, traceparent = true }
@@ -438,6 +439,12 @@ local function push_reply(p, id, json)
   end
 end
 
+-- How long a job rests that was handed back for the n-th time. Each worker needs some failures until it takes no more:
+-- where many workers meet one job, they must not use up its requeues within seconds. (It spends no attempt by this.)
+local function rest_ms(times)
+  return times < 3 and 0 or math.min(REST_MOST_MS, 250 * 2 ^ math.min(times - 1, 20))
+end
+
 -- Writes the fate of one held ticket, all but its gate and its being held.
 local function settle_one(p, worker, now, r, finished)
   local verb, ticket = r[1], r[2]
@@ -453,10 +460,14 @@ local function settle_one(p, worker, now, r, finished)
     note(p, ticket, now, 'to be tried again: ' .. r[5])
     redis.call('ZADD', p .. 'retry', now + tonumber(r[3]), ticket)
   elseif verb == 'requeue' then
-    redis.call('HINCRBY', job, 'requeues', 1)
-    redis.call('HSET', job, 'state', 'ready', 'unsure', r[3], 'error', r[4])
+    local rest = rest_ms(redis.call('HINCRBY', job, 'requeues', 1))
+    redis.call('HSET', job, 'state', rest > 0 and 'retry' or 'ready', 'unsure', r[3], 'error', r[4])
     note(p, ticket, now, 'handed back: ' .. r[4])
-    redis.call('RPUSH', p .. 'ready', ticket)
+    if rest > 0 then
+      redis.call('ZADD', p .. 'retry', now + rest, ticket)
+    else
+      redis.call('RPUSH', p .. 'ready', ticket)
+    end
   elseif verb == 'free' then
     redis.call('HSET', job, 'state', 'ready')
     redis.call('RPUSH', p .. 'ready', ticket)

@@ -138,7 +138,11 @@ size_t bk_utf8_step(const char *at, size_t left, uint32_t *scalar)
     if (left == 0)
         return 0;
     const unsigned char *p = (const unsigned char *)at;
-    size_t size = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+    size_t size = p[0] < 0x80             ? 1
+                  : (p[0] & 0xe0) == 0xc0 ? 2
+                  : (p[0] & 0xf0) == 0xe0 ? 3
+                  : (p[0] & 0xf8) == 0xf0 ? 4
+                                          : 0;
     if (size == 0 || size > left)
         return 0;
     static const unsigned char first_bits[] = {0, 0x7f, 0x1f, 0x0f, 0x07};

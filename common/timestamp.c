@@ -102,11 +102,11 @@ const char *bk_timestamp_parse(struct bk_span span, int64_t *unix_us)
         int offset_minute = number(at + 4, 2);
         if (offset_hour > 15 || offset_minute > 59)
             return "a zone offset within 15:59";
-        offset_minutes = (*at == '-' ? -1 : 1) * (offset_hour * 60 + offset_minute);
+        offset_minutes = (*at == '-' ? INT64_C(-1) : INT64_C(1)) * (offset_hour * 60 + offset_minute);
     } else if (left != 1 || (*at != 'Z' && *at != 'z')) {
         return form;
     }
-    int64_t minutes = days_from_civil(year, month, day) * 1440 + hour * 60 + minute - offset_minutes;
+    int64_t minutes = days_from_civil(year, month, day) * 1440 + (int64_t)hour * 60 + minute - offset_minutes;
     *unix_us = (minutes * 60 + second) * 1000000 + us;
     return NULL;
 }

@@ -35,23 +35,43 @@ static char *decoded(const char *at, size_t size)
     return out;
 }
 
-/* --- masking -------------------------------------------------------------------------------------------------- */
+/* --- masking ------------------------------------------------------------------------------------------------------ */
 
 static bool is_blank(char c)
 {
     return c && strchr(" \t\r\n\v\f", c);
 }
 
-/* The end of a password in a conninfo: quoted, or up to a blank; a backslash protects the next byte (libpq's
- * conninfo_parse). In a query of a URI it ends at the next '&'. */
-static const char *end_of_value(const char *at, bool uri)
+static const char *skip_blanks(const char *at)
 {
-    if (uri)
-        return at + strcspn(at, "&");
+    while (is_blank(*at))
+        at++;
+    return at;
+}
+
+/* Behind a value of a conninfo: quoted, or up to a blank; a backslash protects the next byte (libpq's
+ * conninfo_parse). */
+static const char *end_of_word(const char *at)
+{
     bool quoted = *at == '\'';
     for (at += quoted; *at && (quoted ? *at != '\'' : !is_blank(*at)); at++)
         at += *at == '\\' && at[1] ? 1 : 0;
     return at + (quoted && *at ? 1 : 0);
+}
+
+/* The end of a password: in a query of a URI at the next '&', in a conninfo before the next "name=". libpq refuses words
+ * in between, but they may belong to a password that somebody forgot to quote. */
+static const char *end_of_value(const char *at, bool uri)
+{
+    if (uri)
+        return at + strcspn(at, "&");
+    for (;;) {
+        at = end_of_word(at);
+        const char *next = skip_blanks(at);
+        if (!*next || *skip_blanks(next + strcspn(next, "= \t\r\n\v\f")) == '=')
+            return at;
+        at = next;
+    }
 }
 
 /* Behind "password" and "=" (in a conninfo with blanks around it), else NULL. */
@@ -61,14 +81,11 @@ static const char *value_of_password(const char *at, bool uri)
     if (strncasecmp(at, word, sizeof(word) - 1) != 0)
         return NULL;
     at += sizeof(word) - 1;
-    while (!uri && is_blank(*at))
-        at++;
+    if (!uri)
+        at = skip_blanks(at);
     if (*at != '=')
         return NULL;
-    at++;
-    while (!uri && is_blank(*at))
-        at++;
-    return at;
+    return uri ? at + 1 : skip_blanks(at + 1);
 }
 
 /* password= and, as it ends alike, sslpassword= */
@@ -137,7 +154,7 @@ void bk_url_mask(struct bk_text *text, const char *url)
     mask_assignments(text, sign ? sign : colon + strcspn(colon, "/?#,"), true);
 }
 
-/* --- DATABASE_URL --------------------------------------------------------------------------------------------- */
+/* --- DATABASE_URL ------------------------------------------------------------------------------------------------- */
 
 struct parameter {
     const char *name;
@@ -159,6 +176,28 @@ static enum bk_status read_parameter(const struct parameter *p, const char *valu
     return BK_OK;
 }
 
+static const struct parameter *find_parameter(const struct parameter *parameters, size_t count, struct bk_span name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bk_span_is(name, parameters[i].name))
+            return &parameters[i];
+    }
+    return NULL;
+}
+
+/* What is neither a URI nor a conninfo; and a raw '@' and its like, for libpq would take a piece of such a password for
+ * the host or the port, and name it in its errors. */
+static enum bk_status check_form(const char *url, bool uri, struct bk_error *error)
+{
+    const char *authority = behind_scheme(url);
+    if (!uri && (authority != url || !strchr(url, '=')))
+        return bk_fail(error, BK_INVALID, "expected postgresql://user@host/database or host=... dbname=...");
+    const char *sign = uri ? find_at_sign(authority) : NULL;
+    if (sign && sign != memchr(authority, '@', strcspn(authority, "/?")))
+        return bk_fail(error, BK_INVALID, "a raw @, / or ? in the user or the password: write %%40, %%2F or %%3F");
+    return BK_OK;
+}
+
 enum bk_status bk_database_url_parse(const char *url, struct bk_database_url *out, struct bk_error *error)
 {
     struct bk_database_url result = {NULL, -1, -1, -1, -1, false};
@@ -172,15 +211,9 @@ enum bk_status bk_database_url_parse(const char *url, struct bk_database_url *ou
         {"statement_cache_size", NULL, NULL},
     };
     bool uri = starts_with(url, "postgres://") || starts_with(url, "postgresql://");
-    if (!uri && (behind_scheme(url) != url || !strchr(url, '=')))
-        return bk_fail(error, BK_INVALID, "expected postgresql://user@host/database or host=... dbname=...");
-
-    /* libpq would take a piece of such a password for the host or the port, and name it in its errors */
-    const char *authority = behind_scheme(url);
-    const char *sign = uri ? find_at_sign(authority) : NULL;
-    if (sign && sign != memchr(authority, '@', strcspn(authority, "/?")))
-        return bk_fail(error, BK_INVALID, "a raw @, / or ? in the user or the password: write %%40, %%2F or %%3F");
-
+    enum bk_status status = check_form(url, uri, error);
+    if (status != BK_OK)
+        return status;
     const char *query = uri ? strchr(url, '?') : NULL;
     BK_AUTO_TEXT kept = {0};
     bk_text_add(&kept, url, query ? (size_t)(query - url) : strlen(url));
@@ -188,12 +221,10 @@ enum bk_status bk_database_url_parse(const char *url, struct bk_database_url *ou
     for (const char *at = query ? query + 1 : ""; *at;) {
         size_t size = strcspn(at, "&");
         size_t name_size = BK_MIN(strcspn(at, "="), size);
-        const struct parameter *found = NULL;
-        for (size_t i = 0; i < BK_COUNT(ours) && !found; i++)
-            found = bk_span_is((struct bk_span){at, name_size}, ours[i].name) ? &ours[i] : NULL;
+        const struct parameter *found = find_parameter(ours, BK_COUNT(ours), (struct bk_span){at, name_size});
         if (found) {
             size_t value_at = BK_MIN(name_size + 1, size);
-            enum bk_status status = read_parameter(found, at + value_at, size - value_at, error);
+            status = read_parameter(found, at + value_at, size - value_at, error);
             if (status != BK_OK)
                 return status;
         } else if (size > 0) {
@@ -214,7 +245,7 @@ void bk_database_url_deinit(struct bk_database_url *url)
     *url = (struct bk_database_url){0};
 }
 
-/* --- REDIS_URL ------------------------------------------------------------------------------------------------ */
+/* --- REDIS_URL ---------------------------------------------------------------------------------------------------- */
 
 void bk_redis_url_deinit(struct bk_redis_url *url)
 {

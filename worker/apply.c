@@ -80,9 +80,8 @@ static const struct bk_log_field *describe(struct job_fields *out, const struct 
     copy(out->id, sizeof(out->id), job->id);
     copy(out->key, sizeof(out->key), job->key);
     copy(out->traceparent, sizeof(out->traceparent), job->traceparent);
-    const struct bk_log_field fields[6] = {{"ticket", out->ticket},           {"id", out->id},
-                                           {"key", out->key},                 {"traceparent", out->traceparent},
-                                           {"sqlstate", sqlstate},            {NULL, NULL}};
+    const struct bk_log_field fields[6] = {{"ticket", out->ticket},           {"id", out->id},        {"key", out->key},
+                                           {"traceparent", out->traceparent}, {"sqlstate", sqlstate}, {NULL, NULL}};
     memcpy(out->fields, fields, sizeof(fields));
     return out->fields;
 }
@@ -157,16 +156,15 @@ static void give_up(struct bk_apply *apply, struct bk_task *task, const struct b
         return;
     }
     task->error = bk_strdup(error->text);
-    task->settlement = (struct bk_settlement){.ticket = task->job.ticket,
-                                              .fate = d.fate,
-                                              .delay_ms = d.delay_ms,
-                                              .unsure = d.unsure,
-                                              .error = task->error};
+    task->settlement = (struct bk_settlement){
+        .ticket = task->job.ticket, .fate = d.fate, .delay_ms = d.delay_ms, .unsure = d.unsure, .error = task->error};
     task->settled = true;
     if (d.fate == BK_FATE_RETRY)
         (void)atomic_fetch_add_explicit(&service->metrics.retried[error->status], 1, memory_order_relaxed);
-    if (d.fate == BK_FATE_REQUEUE)
+    if (d.fate == BK_FATE_REQUEUE) {
         (void)atomic_fetch_add_explicit(&service->metrics.requeued, 1, memory_order_relaxed);
+        apply->handed_back = apply->handed_back || bk_is_outage(error->status);
+    }
     enum bk_log_level level = d.fate == BK_FATE_RETRY ? BK_LOG_WARN : BK_LOG_QUERY;
     if (!bk_log_on(level))
         return;
@@ -262,6 +260,24 @@ static enum bk_call_result result_of(enum bk_status status)
     return bk_is_outage(status) ? BK_CALL_BAD : BK_CALL_GOOD;
 }
 
+static bool is_statement_timeout(const struct bk_error *error)
+{
+    return strcmp(error->sqlstate, "57014") == 0 || strcmp(error->sqlstate, "55P03") == 0;
+}
+
+/* Whether what a try ran into is what an earlier one, of this batch or of another, has left behind in the server: a
+ * transaction whose answer was given up and that still holds its locks, as when its commit waits for a standby that
+ * hangs. That is the outage going on and no contention: no job is charged for it. */
+static bool met_a_ghost(const struct bk_apply *apply, const struct part *part, const struct bk_error *error)
+{
+    if (!is_statement_timeout(error))
+        return false;
+    bool unsure = part->unsure || apply->service->ghosts;
+    for (size_t i = 0; i < part->count && !unsure; i++)
+        unsure = part->tasks[i]->job.unsure;
+    return unsure;
+}
+
 /* One try, with the permit in apply->permit, which it ends. */
 static enum bk_status try_once(struct bk_apply *apply, const struct part *part, struct bk_error *error)
 {
@@ -276,6 +292,10 @@ static enum bk_status try_once(struct bk_apply *apply, const struct part *part, 
     enum bk_status status =
         bk_store_apply(&service->store, commands, part->count, INT64_MAX, apply->borrower, &answer, error);
     double seconds = (double)(bk_clock_now_us() - began_us) / 1e6;
+    if (met_a_ghost(apply, part, error))
+        status = error->status = BK_TIMEOUT;
+    if (status == BK_OK || status == BK_UNKNOWN)
+        service->ghosts = status == BK_UNKNOWN;
     bk_service_end_call(service, apply->permit, result_of(status), answer.connections, error);
     bk_histogram_add(&service->metrics.apply_seconds, seconds);
     bk_histogram_add(&service->metrics.batch_jobs, (double)part->count);
@@ -307,11 +327,6 @@ static bool ask_again(struct bk_apply *apply)
     /* half-open: probing is the idle lanes' business, not this batch's */
     bk_service_end_call(apply->service, apply->permit, BK_CALL_RELEASED, 0, NULL);
     return false;
-}
-
-static bool is_statement_timeout(const struct bk_error *error)
-{
-    return strcmp(error->sqlstate, "57014") == 0 || strcmp(error->sqlstate, "55P03") == 0;
 }
 
 /* Whether, and after what wait, the same part is worth another try. */
@@ -360,7 +375,7 @@ static enum bk_status try_part(struct bk_apply *apply, struct part *part, struct
     }
 }
 
-static void apply_part(struct bk_apply *apply, struct part part, bool have_permit, bool *any_good)
+static void apply_part(struct bk_apply *apply, struct part part, bool have_permit)
 {
     struct bk_error error = {0};
     if (!have_permit && !ask_again(apply)) {
@@ -370,17 +385,17 @@ static void apply_part(struct bk_apply *apply, struct part part, bool have_permi
         return;
     }
     if (try_part(apply, &part, &error) == BK_OK) {
-        *any_good = true;
+        apply->any_good = true;
         return;
     }
     if (part.count > 1 && may_be_one_jobs_fault(&error)) {
         size_t half = part.count / 2;
-        apply_part(apply, (struct part){part.tasks, half, part.unsure}, false, any_good);
-        apply_part(apply, (struct part){part.tasks + half, part.count - half, part.unsure}, false, any_good);
+        apply_part(apply, (struct part){part.tasks, half, part.unsure}, false);
+        apply_part(apply, (struct part){part.tasks + half, part.count - half, part.unsure}, false);
         return;
     }
     /* class 42 on this job alone, while others of the same turn went through: it is the job's */
-    if (error.status == BK_OPERATOR && *any_good && may_be_one_jobs_fault(&error))
+    if (error.status == BK_OPERATOR && apply->any_good && may_be_one_jobs_fault(&error))
         error.status = BK_PERMANENT;
     for (size_t i = 0; i < part.count; i++)
         give_up(apply, part.tasks[i], &error, part.unsure);
@@ -396,9 +411,8 @@ void bk_apply_batch(struct bk_apply *apply, struct bk_batch *batch)
             tasks[count++] = &batch->tasks[i];
     }
     put_off_same_ids(tasks, &count);
-    bool any_good = false;
     if (count > 0)
-        apply_part(apply, (struct part){tasks, count, false}, true, &any_good);
+        apply_part(apply, (struct part){tasks, count, false}, true);
     else
         bk_service_end_call(apply->service, apply->permit, BK_CALL_RELEASED, 0, NULL);
     free(tasks);

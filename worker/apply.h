@@ -29,9 +29,11 @@ struct bk_apply {
     struct bk_service *service;
     unsigned lane;
     const char *borrower;
-    struct bk_permit permit;        /* for the next database call; consumed by bk_apply_batch */
+    struct bk_permit permit; /* for the next database call; consumed by bk_apply_batch */
     struct bk_retry_budget *budget;
-    bk_ms redis_ahead;              /* Redis's clock (Unix ms) less our monotonic one */
+    bk_ms redis_ahead; /* Redis's clock (Unix ms) less our monotonic one */
+    bool any_good;     /* out: a call went through */
+    bool handed_back;  /* out: a job was handed back because of the database */
 };
 
 /** Decides, applies, retries and splits until every task of the batch is settled. Ends `apply->permit` in every case.

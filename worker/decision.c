@@ -75,5 +75,6 @@ struct bk_decision bk_decide_failed(const struct bk_decision_rules *rules, const
         return (struct bk_decision){BK_FATE_REQUEUE, NULL, 0, unsure, job->attempts};
     }
     /* stopped, fenced: not the job's affair */
-    return (struct bk_decision){unsure && !job->unsure ? BK_FATE_REQUEUE : BK_FATE_FREE, NULL, 0, unsure, job->attempts};
+    return (struct bk_decision){unsure && !job->unsure ? BK_FATE_REQUEUE : BK_FATE_FREE, NULL, 0, unsure,
+                                job->attempts};
 }

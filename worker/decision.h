@@ -35,9 +35,9 @@ struct bk_decision_rules bk_decision_rules_of(const struct bk_config *config);
 
 /** What to do with a job that has just been taken. */
 enum bk_next {
-    BK_NEXT_APPLY,        /* bring it to the database */
+    BK_NEXT_APPLY,         /* bring it to the database */
     BK_NEXT_APPLY_EXPIRED, /* too late, but an earlier try may have been applied: the ledger decides */
-    BK_NEXT_DEAD          /* `reason` says why */
+    BK_NEXT_DEAD           /* `reason` says why */
 };
 enum bk_next bk_decide_taken(const struct bk_decision_rules *rules, const struct bk_job *job, bk_ms now,
                              const char **reason);

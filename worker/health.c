@@ -58,11 +58,11 @@ static void serve_livez(struct bk_service *service, struct bk_http_response *res
 static void serve_readyz(struct bk_service *service, struct bk_http_response *response)
 {
     pthread_mutex_lock(&service->lock);
-    bool redis = service->worker[0] && bk_clock_now() < service->lease_until;
+    bool redis = service->worker[0] && !service->redis_lost && bk_clock_now() < service->lease_until;
     const char *state = bk_service_state(service);
     const char *breaker = bk_breaker_state_name(service->breaker.state);
-    bool ready = redis && service->breaker.state != BK_BREAKER_OPEN && !service->quiet && !service->stopping &&
-                 !service->fenced;
+    bool ready =
+        redis && service->breaker.state != BK_BREAKER_OPEN && !service->quiet && !service->stopping && !service->fenced;
     pthread_mutex_unlock(&service->lock);
     response->status = ready ? 200 : 503;
     response->type = "application/json";
@@ -179,7 +179,8 @@ static void print_pool(struct bk_text *out, struct bk_service *service)
     uint64_t sum = 0;
     for (unsigned i = 0; i < BK_POOL_WAIT_BUCKETS - 1; i++) {
         sum += pool.wait_buckets[i];
-        bk_text_printf(out, "%s_bucket{le=\"%.15g\"} %" PRIu64 "\n", name, (double)bk_pool_wait_bounds_us[i] / 1e6, sum);
+        bk_text_printf(out, "%s_bucket{le=\"%.15g\"} %" PRIu64 "\n", name, (double)bk_pool_wait_bounds_us[i] / 1e6,
+                       sum);
     }
     sum += pool.wait_buckets[BK_POOL_WAIT_BUCKETS - 1];
     bk_text_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.15g\n%s_count %" PRIu64 "\n", name, sum, name,
@@ -199,7 +200,8 @@ static void print_breaker(struct bk_text *out, struct bk_service *service)
     family(out, "booking_breaker_state", "gauge", "1 for the state the circuit breaker is in.");
     for (unsigned i = 0; i < 3; i++)
         gauge(out, "booking_breaker_state", "state", bk_breaker_state_name((enum bk_breaker_state)i), i == state);
-    family(out, "booking_breaker_transitions_total", "counter", "Changes of the circuit breaker, by the state entered.");
+    family(out, "booking_breaker_transitions_total", "counter",
+           "Changes of the circuit breaker, by the state entered.");
     for (unsigned i = 0; i < 3; i++)
         bk_text_printf(out, "booking_breaker_transitions_total{to=\"%s\"} %" PRIu64 "\n",
                        bk_breaker_state_name((enum bk_breaker_state)i), transitions[i]);

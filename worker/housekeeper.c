@@ -11,16 +11,23 @@
 #include "common/log.h"
 #include "worker/service.h"
 
-enum { BEAT_MOST_MS = 5000, RETRY_BASE_MS = 100, RETRY_CAP_MS = 1000, PRUNE_EVERY_MS = 60000, PRUNE_MOST = 5000,
-       PRUNE_TIMEOUT_MS = 5000 };
+enum {
+    BEAT_MOST_MS = 5000,
+    RETRY_BASE_MS = 100,
+    RETRY_CAP_MS = 1000,
+    PRUNE_EVERY_MS = 60000,
+    PRUNE_MOST = 5000,
+    PRUNE_TIMEOUT_MS = 5000
+};
 
 struct keeper {
     struct bk_service *service;
     struct bk_queue *queue;
     unsigned failures; /* of Redis, in a row */
     bk_ms prune_at;
-    bool news; /* something to tell without waiting */
-    char mode[8]; /* what an operator last wanted of the breaker */
+    bool news;                       /* something to tell without waiting */
+    char joining[BK_WORKER_ID_MOST]; /* the incarnation being joined as, until that is known to have worked */
+    char mode[8];                    /* what an operator last wanted of the breaker */
 };
 
 /* --- what the worker says of itself ------------------------------------------------------------------------------------ */
@@ -74,10 +81,11 @@ static void gather(struct bk_service *service, struct facts *facts)
     (void)snprintf(facts->lanes, sizeof(facts->lanes), "%u", service->lane_count);
     (void)snprintf(facts->held, sizeof(facts->held), "%u", held);
     const struct bk_queue_fact list[FACT_COUNT] = {
-        {"pid", facts->pid},         {"host", facts->host},       {"version", BOOKING_VERSION},
-        {"started_at", facts->started}, {"lanes", facts->lanes},  {"held", facts->held},
-        {"jobs", facts->jobs},       {"state", facts->state},     {"breaker", facts->breaker},
-        {"pool", bk_text_string(&facts->pool)},
+        {"pid", facts->pid},          {"host", facts->host},
+        {"version", BOOKING_VERSION}, {"started_at", facts->started},
+        {"lanes", facts->lanes},      {"held", facts->held},
+        {"jobs", facts->jobs},        {"state", facts->state},
+        {"breaker", facts->breaker},  {"pool", bk_text_string(&facts->pool)},
     };
     memcpy(facts->list, list, sizeof(list));
 }
@@ -98,15 +106,27 @@ static void leased(struct bk_service *service, const char *worker, bk_ms asked_a
     pthread_mutex_unlock(&service->lock);
 }
 
+static void obey(struct keeper *keeper, const char *wanted)
+{
+    if (strcmp(wanted, keeper->mode) == 0)
+        return;
+    (void)snprintf(keeper->mode, sizeof(keeper->mode), "%s", wanted);
+    bk_service_force_breaker(keeper->service, strcmp(wanted, "open") == 0     ? BK_BREAKER_FORCED_OPEN
+                                              : strcmp(wanted, "closed") == 0 ? BK_BREAKER_FORCED_CLOSED
+                                                                              : BK_BREAKER_AUTO);
+}
+
 static enum bk_status join(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
 {
     struct bk_service *service = keeper->service;
-    char worker[BK_WORKER_ID_MOST];
-    (void)snprintf(worker, sizeof(worker), "%s@%016" PRIx64, service->config->worker_name, bk_random());
+    /* the same one at each try: a join whose answer was lost must not look like somebody else's */
+    char *worker = keeper->joining;
+    if (!*worker)
+        (void)snprintf(worker, sizeof(keeper->joining), "%s@%016" PRIx64, service->config->worker_name, bk_random());
     int64_t recovered = 0;
     bk_ms asked_at = bk_clock_now();
-    enum bk_status status = bk_queue_join(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT,
-                                          &recovered, error);
+    enum bk_status status =
+        bk_queue_join(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT, &recovered, error);
     if (status != BK_OK)
         return status;
     if (recovered > 0) {
@@ -116,19 +136,17 @@ static enum bk_status join(struct keeper *keeper, const struct facts *facts, str
     }
     bk_log(BK_LOG_INFO, "joined the queue \"%s\" as %s with %u lanes", service->config->queue, worker,
            service->lane_count);
+    /* what an operator wants of the breaker is told by a beat: ask before the lanes may take */
+    struct bk_pulse pulse = {0};
+    status = bk_queue_beat(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT, &pulse, error);
+    if (status != BK_OK)
+        return status;
+    if (pulse.alive)
+        obey(keeper, pulse.breaker);
     leased(service, worker, asked_at);
+    *worker = '\0';
     keeper->news = true; /* the state that was told is not true any more: beat at once */
     return BK_OK;
-}
-
-static void obey(struct keeper *keeper, const char *wanted)
-{
-    if (strcmp(wanted, keeper->mode) == 0)
-        return;
-    (void)snprintf(keeper->mode, sizeof(keeper->mode), "%s", wanted);
-    bk_service_force_breaker(keeper->service, strcmp(wanted, "open") == 0     ? BK_BREAKER_FORCED_OPEN
-                                              : strcmp(wanted, "closed") == 0 ? BK_BREAKER_FORCED_CLOSED
-                                                                              : BK_BREAKER_AUTO);
 }
 
 static enum bk_status beat(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
@@ -164,12 +182,16 @@ static void stay_alive(struct keeper *keeper)
     struct facts facts = {0};
     gather(service, &facts);
     struct bk_error error = {0};
-    enum bk_status status = service->worker[0] ? beat(keeper, &facts, &error) : join(keeper, &facts, &error);
+    enum bk_status status =
+        service->worker[0] && !keeper->joining[0] ? beat(keeper, &facts, &error) : join(keeper, &facts, &error);
     if (status != BK_OK && keeper->failures++ == 0)
         bk_log(status == BK_OPERATOR ? BK_LOG_ERROR : BK_LOG_WARN, "housekeeper: %s (%s); trying again", error.text,
                bk_status_label(status));
     if (status == BK_OK)
         keeper->failures = 0;
+    pthread_mutex_lock(&service->lock);
+    service->redis_lost = status != BK_OK;
+    pthread_mutex_unlock(&service->lock);
     bk_text_deinit(&facts.pool);
 }
 
@@ -195,8 +217,7 @@ static void prune(struct keeper *keeper, bk_ms now)
         return;
     int64_t deleted = 0;
     struct bk_error error = {0};
-    enum bk_status status =
-        bk_store_prune(&service->store, days, PRUNE_MOST, now + PRUNE_TIMEOUT_MS, &deleted, &error);
+    enum bk_status status = bk_store_prune(&service->store, days, PRUNE_MOST, now + PRUNE_TIMEOUT_MS, &deleted, &error);
     if (status != BK_OK)
         bk_log(BK_LOG_WARN, "pruning the ledger: %s", error.text);
     else if (deleted > 0)

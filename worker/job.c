@@ -141,7 +141,7 @@ bool bk_traceparent_valid(struct bk_span text)
     return text.size == 55 || at[55] == '-';
 }
 
-/* --- reading a job --------------------------------------------------------------------------------------------------- */
+/* --- reading a job ------------------------------------------------------------------------------------------------ */
 
 static void fault(struct bk_job *job, const char *format, ...) BK_PRINTF(2, 3);
 static void fault(struct bk_job *job, const char *format, ...)
@@ -240,8 +240,8 @@ static bk_ms ticket_time(struct bk_span ticket, bk_ms now)
     const char *dash = ticket.size ? memchr(ticket.at, '-', ticket.size) : NULL;
     int64_t ms = 0;
     /* a producer may choose its entry's id: a time that cannot be true is not believed */
-    bool good = dash && bk_parse_integer((struct bk_span){ticket.at, (size_t)(dash - ticket.at)}, &ms) && ms >= 0 &&
-                ms <= now;
+    bool good =
+        dash && bk_parse_integer((struct bk_span){ticket.at, (size_t)(dash - ticket.at)}, &ms) && ms >= 0 && ms <= now;
     return good ? ms : now;
 }
 

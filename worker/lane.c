@@ -58,7 +58,7 @@ static bool wait_for_work(struct turn *turn)
     return go_on;
 }
 
-static void probe(struct turn *turn, struct bk_permit permit)
+static void probe(struct turn *turn, struct bk_permit permit, bool half_open)
 {
     struct bk_service *service = turn->lane->service;
     struct bk_error error = {0};
@@ -67,11 +67,15 @@ static void probe(struct turn *turn, struct bk_permit permit)
     permit.began = bk_clock_now();
     enum bk_status status = bk_store_probe(&service->store, bk_clock_now() + timeout, &connections, &error);
     enum bk_call_result result = status == BK_OK ? BK_CALL_GOOD : BK_CALL_BAD;
-    if (status == BK_STOPPED)
+    /* outside half-open, what decides is how batches fare: a probe that does well must not outvote them */
+    if (status == BK_STOPPED || (status == BK_OK && !half_open))
         result = BK_CALL_RELEASED;
     if (status != BK_OK)
         bk_log(BK_LOG_WARN, "probe of the database failed: %s", error.text);
     bk_service_end_call(service, permit, result, connections, &error);
+    if (status == BK_OK || status == BK_UNKNOWN)
+        service->ghosts = status == BK_UNKNOWN;
+    bk_service_end_probe(service, status == BK_OK, half_open);
 }
 
 /* Waits for the breaker to let a batch through; false when the lane is to end. */
@@ -81,10 +85,11 @@ static bool wait_for_permit(struct turn *turn, struct bk_permit *permit)
     for (;;) {
         bk_ms retry_at = 0;
         bool is_probe = false;
-        if (bk_service_ask(service, permit, &retry_at, &is_probe)) {
-            if (!is_probe)
+        enum bk_trust trust = bk_service_trust(service, &retry_at);
+        if (trust != BK_TRUST_WAIT && bk_service_ask(service, permit, &retry_at, &is_probe)) {
+            if (!is_probe && trust == BK_TRUST_FULL)
                 return true;
-            probe(turn, *permit);
+            probe(turn, *permit, is_probe);
             continue;
         }
         bk_service_lane_at(service, turn->lane->number, BK_LANE_WAITING_BREAKER, 0);
@@ -108,7 +113,8 @@ static bool may_take_at_once(struct turn *turn, struct bk_permit *permit)
     pthread_mutex_unlock(&service->lock);
     bk_ms retry_at = 0;
     bool is_probe = false;
-    if (!allowed || !bk_service_ask(service, permit, &retry_at, &is_probe))
+    if (!allowed || bk_service_trust(service, &retry_at) != BK_TRUST_FULL ||
+        !bk_service_ask(service, permit, &retry_at, &is_probe))
         return false;
     if (is_probe)
         bk_service_end_call(service, *permit, BK_CALL_RELEASED, 0, NULL);
@@ -155,8 +161,8 @@ static void on_redis_failure(struct turn *turn, enum bk_status status, const str
 {
     struct bk_service *service = turn->lane->service;
     turn->resume = true;
-    if (status == BK_FENCED) {
-        /* the housekeeper finds out whether the lease just ran out or a namesake has taken over */
+    if (status == BK_FENCED || turn->redis_failures == 0) {
+        /* the housekeeper finds out whether Redis is gone, the lease just ran out or a namesake has taken over */
         pthread_mutex_lock(&service->lock);
         service->rejoin = true;
         pthread_cond_broadcast(&service->changed);
@@ -166,8 +172,8 @@ static void on_redis_failure(struct turn *turn, enum bk_status status, const str
         bk_log(status == BK_OPERATOR ? BK_LOG_ERROR : BK_LOG_WARN, "lane %u: %s (%s); trying again", turn->lane->number,
                error->text, bk_status_label(status));
     bk_service_lane_at(service, turn->lane->number, BK_LANE_WAITING_REDIS, (unsigned)turn->batch.count);
-    bk_ms wait = REDIS_RETRY_BASE_MS +
-                 bk_backoff(REDIS_RETRY_BASE_MS, turn->redis_failures++, REDIS_RETRY_CAP_MS, bk_random());
+    bk_ms wait =
+        REDIS_RETRY_BASE_MS + bk_backoff(REDIS_RETRY_BASE_MS, turn->redis_failures++, REDIS_RETRY_CAP_MS, bk_random());
     pthread_mutex_lock(&service->lock);
     bool stopping = service->stopping;
     struct timespec until = bk_clock_timespec(bk_clock_now() + (stopping ? REDIS_RETRY_BASE_MS : wait));
@@ -253,10 +259,12 @@ static bool run_turn(struct turn *turn)
     turn->more = false;
     bool permitted = take;
     bool through = exchange(turn, &take, &apply);
-    if (through && take && turn->batch.count > 0)
+    if (through && take && turn->batch.count > 0) {
         bk_apply_batch(&apply, &turn->batch);
-    else if (permitted)
+        bk_service_end_turn(apply.service, apply.any_good, apply.handed_back);
+    } else if (permitted) {
         bk_service_end_call(apply.service, apply.permit, BK_CALL_RELEASED, 0, NULL);
+    }
     if (!through || !take)
         turn->more = true;
     return through || !out_of_time(apply.service);

@@ -26,19 +26,20 @@ struct options {
 static void print_help(void)
 {
     BK_AUTO_TEXT text = {0};
-    bk_text_puts(&text,
-                 "booking-worker: takes booking commands from a Redis queue and applies them to PostgreSQL.\n"
-                 "\n"
-                 "usage: booking-worker [--env-file FILE] [--check-config]\n"
-                 "       booking-worker --help | --version\n"
-                 "\n"
-                 "  --env-file FILE  read settings from FILE as well (NAME=value lines; the environment wins)\n"
-                 "  --check-config   print every setting, its value and where it came from; exit 0, or 78 if any is bad\n"
-                 "\n"
-                 "Signals: TERM or INT finishes what is held and leaves, a second one hands it back at once;\n"
-                 "         TSTP stops taking, CONT goes on; TTIN logs what each lane is doing; HUP is ignored.\n"
-                 "Exit:    0 left in good order, 64 usage, 78 configuration (or fenced off by a worker of the same name).\n"
-                 "\n");
+    bk_text_puts(
+        &text,
+        "booking-worker: takes booking commands from a Redis queue and applies them to PostgreSQL.\n"
+        "\n"
+        "usage: booking-worker [--env-file FILE] [--check-config]\n"
+        "       booking-worker --help | --version\n"
+        "\n"
+        "  --env-file FILE  read settings from FILE as well (NAME=value lines; the environment wins)\n"
+        "  --check-config   print every setting, its value and where it came from; exit 0, or 78 if any is bad\n"
+        "\n"
+        "Signals: TERM or INT finishes what is held and leaves, a second one hands it back at once;\n"
+        "         TSTP stops taking, CONT goes on; TTIN logs what each lane is doing; HUP is ignored.\n"
+        "Exit:    0 left in good order, 64 usage, 78 configuration (or fenced off by a worker of the same name).\n"
+        "\n");
     bk_config_help(&text, BK_FOR_WORKER);
     (void)fputs(bk_text_string(&text), stdout);
 }
@@ -164,7 +165,7 @@ static void begin_stopping(struct bk_service *service)
            (long long)service->config->shutdown_timeout_ms);
 }
 
-enum verdict { LANES_ENDED, HAND_BACK_NOW, FENCED };
+enum verdict { GO_ON, LANES_ENDED, HAND_BACK_NOW, FENCED };
 
 static void tend_watchdog(struct bk_service *service, bk_ms interval, bk_ms *due)
 {
@@ -178,6 +179,21 @@ static void tend_watchdog(struct bk_service *service, bk_ms interval, bk_ms *due
         bk_log(BK_LOG_ERROR, "no progress: %s", bk_text_string(&why));
 }
 
+/* Whether, and how, the end has come. */
+static enum verdict look_for_the_end(struct bk_service *service, bool *stopping)
+{
+    pthread_mutex_lock(&service->lock);
+    *stopping = service->stopping;
+    bool fenced = service->fenced;
+    bool out_of_time = *stopping && bk_clock_now() >= service->stop_by;
+    pthread_mutex_unlock(&service->lock);
+    if (fenced)
+        return FENCED;
+    if (*stopping && lanes_have_ended(service))
+        return LANES_ENDED;
+    return out_of_time ? HAND_BACK_NOW : GO_ON;
+}
+
 /* The main thread's life: signals, until there is nothing left to wait for. */
 static enum verdict handle_signals(struct bk_service *service)
 {
@@ -185,17 +201,10 @@ static enum verdict handle_signals(struct bk_service *service)
     bk_ms watchdog = bk_notify_watchdog_interval();
     bk_ms watchdog_due = 0;
     for (;;) {
-        pthread_mutex_lock(&service->lock);
-        bool stopping = service->stopping;
-        bool fenced = service->fenced;
-        bool out_of_time = stopping && bk_clock_now() >= service->stop_by;
-        pthread_mutex_unlock(&service->lock);
-        if (fenced)
-            return FENCED;
-        if (stopping && lanes_have_ended(service))
-            return LANES_ENDED;
-        if (out_of_time)
-            return HAND_BACK_NOW;
+        bool stopping = false;
+        enum verdict verdict = look_for_the_end(service, &stopping);
+        if (verdict != GO_ON)
+            return verdict;
         tend_watchdog(service, watchdog, &watchdog_due);
         bk_ms tick = stopping ? STOPPING_TICK_MS : watchdog ? BK_MIN(watchdog, (bk_ms)TICK_MS) : TICK_MS;
         struct timespec wait = {.tv_sec = tick / 1000, .tv_nsec = tick % 1000 * 1000000};
@@ -292,7 +301,7 @@ int main(int argc, char **argv)
         return code;
     struct bk_config config;
     code = bk_load_settings(&config, BK_FOR_WORKER, options.env_file, NULL);
-    if (options.check && code == BK_EXIT_OK) {
+    if (options.check) { /* with faults too: what was understood helps to find them */
         BK_AUTO_TEXT text = {0};
         bk_config_print(&text, &config, BK_FOR_WORKER);
         (void)fputs(bk_text_string(&text), stdout);

@@ -3,8 +3,7 @@
 
 const double bk_seconds_bounds[BK_HISTOGRAM_BUCKETS - 1] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                                             0.5,   1,      2.5,   5,    10,    60,   600};
-const double bk_jobs_bounds[BK_HISTOGRAM_BUCKETS - 1] = {1,  2,   4,   8,   12,  16,  24, 32,
-                                                         48, 64,  96,  128, 256, 512, 1000};
+const double bk_jobs_bounds[BK_HISTOGRAM_BUCKETS - 1] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1000};
 
 void bk_histogram_add_many(struct bk_histogram *histogram, double value, uint64_t times)
 {

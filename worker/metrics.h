@@ -29,7 +29,7 @@ enum bk_outcome {
 #define BK_OUTCOME_ENUM(name) BK_OUTCOME_##name,
     BK_OUTCOMES(BK_OUTCOME_ENUM)
 #undef BK_OUTCOME_ENUM
-    BK_OUTCOME_COUNT
+        BK_OUTCOME_COUNT
 };
 
 enum { BK_REASONS_MOST = 12, BK_CLASSES_MOST = 16 };

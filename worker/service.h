@@ -50,24 +50,30 @@ struct bk_service {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below that somebody may wait for */
     struct bk_breaker breaker;
+    /* Between a batch that the database has just failed and the breaker's verdict: see bk_service_end_turn. */
+    bool doubted;          /* nothing is taken until the database has answered a probe */
+    unsigned failed_turns; /* in a row; the pause before the next look grows with them */
+    bk_ms look_again_at;   /* monotonic: no take and no probe of a closed breaker before this */
+    _Atomic bool ghosts;   /* a call was given up whose transaction may still be there, holding its locks */
 
     char worker[BK_WORKER_ID_MOST]; /* the present incarnation, "<name>@<unique>"; "" before the first join */
     bk_ms lease_until;              /* monotonic: after this others may hold our jobs */
-    bool rejoin;                    /* a lane was told that we have no lease: beat now */
+    bool rejoin;                    /* a lane met trouble with Redis, or has no lease: beat now */
+    bool redis_lost;                /* the last beat did not go through */
     bool fenced;                    /* a namesake has taken over: stop without touching anything */
 
-    bool stopping; /* TERM: take nothing more */
-    bool quiet;    /* TSTP: the same, but stay up */
-    bool paused;   /* the whole queue is, as the last take said */
-    bk_ms stop_by; /* monotonic: when what is left is handed back */
+    bool stopping;          /* TERM: take nothing more */
+    bool quiet;             /* TSTP: the same, but stay up */
+    bool paused;            /* the whole queue is, as the last take said */
+    bk_ms stop_by;          /* monotonic: when what is left is handed back */
     bool housekeeping_over; /* the lanes have ended: nothing needs the lease any more */
 
-    unsigned tokens;     /* idle lanes that may look for work now */
+    unsigned tokens; /* idle lanes that may look for work now */
     unsigned idle_lanes;
-    uint64_t takes;      /* finished takes; the watcher waits for it to move */
-    char last_id[48];    /* of the last inbox entry a take has seen */
-    bk_ms next_due;      /* monotonic: when a take has something to do without a new entry; 0: unknown */
-    bk_ms progress_at;   /* monotonic: the last take or settle that went through */
+    uint64_t takes;                /* finished takes; the watcher waits for it to move */
+    char last_id[48];              /* of the last inbox entry a take has seen */
+    bk_ms next_due;                /* monotonic: when a take has something to do without a new entry; 0: unknown */
+    bk_ms progress_at;             /* monotonic: the last take or settle that went through */
     struct bk_queue_status counts; /* of the last look */
     bk_ms counts_at;               /* monotonic; 0: never */
 
@@ -97,6 +103,17 @@ bool bk_service_ask(struct bk_service *service, struct bk_permit *permit, bk_ms 
 void bk_service_end_call(struct bk_service *service, struct bk_permit permit, enum bk_call_result result,
                          uint64_t connections, const struct bk_error *why);
 void bk_service_force_breaker(struct bk_service *service, enum bk_breaker_mode mode);
+
+/** How a turn ended. When jobs had to be handed back, the database is doubted: it takes several failures until the
+ *  breaker opens, and each of them must not cost another batch a requeue, the less so as some failures (a full disk, a
+ *  missing right) come back within a millisecond. So all lanes pause, longer each time, and then a probe goes first.
+ *  Takes the lock. */
+void bk_service_end_turn(struct bk_service *service, bool any_good, bool handed_back);
+/** How a probe ended; `verdict` when it was the half-open breaker's. Takes the lock. */
+void bk_service_end_probe(struct bk_service *service, bool good, bool verdict);
+/** What a lane may do as far as the doubt goes: take, probe, or wait until `*retry_at`. Takes the lock. */
+enum bk_trust { BK_TRUST_FULL, BK_TRUST_PROBE_FIRST, BK_TRUST_WAIT };
+enum bk_trust bk_service_trust(struct bk_service *service, bk_ms *retry_at);
 
 /** "starting", "running", "paused", "quiet", "stopping" or "fenced". Under the lock. */
 const char *bk_service_state(const struct bk_service *service);

@@ -109,9 +109,8 @@ enum bk_status bk_store_apply(const struct bk_store *store, const struct bk_stor
     BK_AUTO_TEXT json = {0};
     write_commands(&json, store, commands, count);
     const char *params[] = {bk_text_string(&json)};
-    enum bk_status status =
-        query(store, "select id, outcome, code, version from booking.apply($1::jsonb)", 1, params, deadline, borrower,
-              answer, error);
+    enum bk_status status = query(store, "select id, outcome, code, version from booking.apply($1::jsonb)", 1, params,
+                                  deadline, borrower, answer, error);
     return status == BK_OK ? read_outcomes(commands, count, answer, error) : status;
 }
 
@@ -119,8 +118,10 @@ enum bk_status bk_store_probe(const struct bk_store *store, bk_ms deadline, uint
                               struct bk_error *error)
 {
     struct bk_store_answer answer;
-    enum bk_status status =
-        query(store, "select count(*) from booking.apply('[]'::jsonb)", 0, NULL, deadline, "probe", &answer, error);
+    /* With a transaction id of its own it commits as a batch does: into the log on the disk, and to the synchronous
+     * standby. A probe that only read would find a database well that cannot commit. */
+    enum bk_status status = query(store, "select pg_current_xact_id(), count(*) from booking.apply('[]'::jsonb)", 0,
+                                  NULL, deadline, "probe", &answer, error);
     *connections = answer.connections;
     bk_store_answer_deinit(&answer);
     return status;
@@ -135,8 +136,8 @@ enum bk_status bk_store_prune(const struct bk_store *store, int64_t days, int64_
     (void)snprintf(most_text, sizeof(most_text), "%lld", (long long)most);
     const char *params[] = {days_text, most_text};
     struct bk_store_answer answer;
-    enum bk_status status = query(store, "select booking.prune($1::int, $2::int)", 2, params, deadline, "prune", &answer,
-                                  error);
+    enum bk_status status =
+        query(store, "select booking.prune($1::int, $2::int)", 2, params, deadline, "prune", &answer, error);
     if (status == BK_OK)
         *deleted = bk_rows_integer(answer.rows, 0, 0, 0);
     bk_store_answer_deinit(&answer);

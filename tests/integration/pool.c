@@ -160,7 +160,8 @@ Test(pool, the_first_error_of_a_killed_backend_is_told)
     struct bk_pool *pool = open_pool(settings_of(1, 1));
     struct bk_pg *pg = acquire(pool);
     struct bk_error error = {0};
-    enum bk_status status = bk_pg_script(pg, "select pg_terminate_backend(pg_backend_pid())", bk_clock_now() + 5000, &error);
+    enum bk_status status =
+        bk_pg_script(pg, "select pg_terminate_backend(pg_backend_pid())", bk_clock_now() + 5000, &error);
     cr_expect_eq(status, BK_UNKNOWN, "what it did before is not known");
     cr_expect_str_eq(error.sqlstate, "57P01", "%s", error.text);
     bk_pool_release(pool, pg, BK_POOL_DISCARD);
@@ -175,9 +176,9 @@ Test(pool, a_commit_that_fails_is_no_success)
     struct bk_error error = {0};
     /* both rows arrive, and then the commit fails */
     struct bk_rows *rows = NULL;
-    cr_expect_eq(bk_pg_query(pg, "insert into t values (1), (1) returning id", 0, NULL, bk_clock_now() + 5000, &rows,
-                             &error),
-                 BK_PERMANENT);
+    cr_expect_eq(
+        bk_pg_query(pg, "insert into t values (1), (1) returning id", 0, NULL, bk_clock_now() + 5000, &rows, &error),
+        BK_PERMANENT);
     cr_expect_str_eq(error.sqlstate, "23505");
     cr_expect_null(rows);
     bk_pool_release(pool, pg, BK_POOL_KEEP);

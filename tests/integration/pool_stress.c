@@ -18,7 +18,7 @@ enum { THREADS = 32, CONNECTIONS = 4, BORROWS = 100000 };
 static struct bk_pool *pool;
 static _Atomic long served;
 static _Atomic long to_go = BORROWS;
-static _Atomic long lent;    /* right now */
+static _Atomic long lent; /* right now */
 static _Atomic int failures;
 
 static void *borrow(void *arg)
@@ -50,13 +50,15 @@ int main(void)
         return 2;
     }
     bk_log_setup("error", "text", "stress");
-    const struct bk_pool_settings settings = {
-        .session = {.conninfo = conninfo, .application_name = "stress", .statement_timeout_ms = 5000, .lock_timeout_ms = 2000},
-        .min = CONNECTIONS,
-        .max = CONNECTIONS,
-        .connect_timeout_ms = 5000,
-        .max_lifetime_ms = 2000,
-        .keepalive_ms = 1000};
+    const struct bk_pool_settings settings = {.session = {.conninfo = conninfo,
+                                                          .application_name = "stress",
+                                                          .statement_timeout_ms = 5000,
+                                                          .lock_timeout_ms = 2000},
+                                              .min = CONNECTIONS,
+                                              .max = CONNECTIONS,
+                                              .connect_timeout_ms = 5000,
+                                              .max_lifetime_ms = 2000,
+                                              .keepalive_ms = 1000};
     struct bk_error error = {0};
     if (bk_pool_open(&pool, &settings, &error) != BK_OK) {
         (void)fprintf(stderr, "%s\n", error.text);

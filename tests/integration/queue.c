@@ -236,7 +236,8 @@ Test(queue, an_outage_costs_no_attempt)
     struct bk_taken first = take("w@1", 0, 1);
     char ticket[48];
     (void)snprintf(ticket, sizeof(ticket), "%s", first.jobs[0].ticket.at);
-    (void)settle("w@1", (struct bk_settlement){.ticket = first.jobs[0].ticket, .fate = BK_FATE_REQUEUE, .unsure = true});
+    (void)settle("w@1",
+                 (struct bk_settlement){.ticket = first.jobs[0].ticket, .fate = BK_FATE_REQUEUE, .unsure = true});
     expect_sound(1, "requeue");
     expect_field(ticket, "requeues", "1");
     expect_field(ticket, "attempts", "");
@@ -416,7 +417,8 @@ static char *dump(void)
 
 Test(queue, a_call_that_meets_a_key_of_the_wrong_type_changes_nothing)
 {
-    static const char *const sabotaged[] = {"@ready", "@retry", "@scheduled", "@dead", "@gate", "@line:k", "@active:w@1"};
+    static const char *const sabotaged[] = {"@ready", "@retry",  "@scheduled", "@dead",
+                                            "@gate",  "@line:k", "@active:w@1"};
     for (size_t i = 0; i < BK_COUNT(sabotaged); i++) {
         close_queue();
         open_queue();
@@ -498,13 +500,12 @@ struct held {
 static void random_settle(struct held *held, size_t *count, size_t *living)
 {
     size_t i = bk_random() % *count;
-    static const enum bk_fate fates[] = {BK_FATE_DONE, BK_FATE_DONE,    BK_FATE_DONE,
-                                         BK_FATE_RETRY, BK_FATE_REQUEUE, BK_FATE_FREE, BK_FATE_DEAD};
+    static const enum bk_fate fates[] = {BK_FATE_DONE,    BK_FATE_DONE, BK_FATE_DONE, BK_FATE_RETRY,
+                                         BK_FATE_REQUEUE, BK_FATE_FREE, BK_FATE_DEAD};
     enum bk_fate fate = fates[bk_random() % BK_COUNT(fates)];
-    struct bk_turn turn = settle(held[i].worker, (struct bk_settlement){.ticket = bk_span_of(held[i].ticket),
-                                                                        .fate = fate,
-                                                                        .reason = "poison",
-                                                                        .sqlstate = ""});
+    struct bk_turn turn = settle(
+        held[i].worker,
+        (struct bk_settlement){.ticket = bk_span_of(held[i].ticket), .fate = fate, .reason = "poison", .sqlstate = ""});
     if (fate == BK_FATE_DONE && turn.lost == 0)
         (*living)--;
     held[i] = held[--*count];

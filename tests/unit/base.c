@@ -92,7 +92,7 @@ Test(error, says_what_failed_and_is_returned_in_one_step)
     enum bk_status status = bk_fail(&error, BK_OUTAGE, "no answer in %d ms", 250);
 
     cr_expect_eq(status, BK_OUTAGE);
-    cr_expect_eq(status, BK_OUTAGE);
+    cr_expect_eq(error.status, BK_OUTAGE);
     cr_expect_str_eq(error.text, "no answer in 250 ms");
     cr_expect_str_eq(error.sqlstate, "", "the SQLSTATE of the older error must not stay");
 }

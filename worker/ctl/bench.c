@@ -75,7 +75,8 @@ static void clean_up(struct bench *bench)
                    RESOURCES, bench->name, RESOURCES);
     if (bench->pg && sql(bench, bk_text_string(&text), &error) != BK_OK)
         (void)fprintf(stderr, "bookingctl: bench: what it made could not be removed: %s\n", error.text);
-    static const char *const keys[] = {"inbox", "gate", "ready", "scheduled", "retry", "dead", "workers", "config", "audit"};
+    static const char *const keys[] = {"inbox", "gate",    "ready",  "scheduled", "retry",
+                                       "dead",  "workers", "config", "audit"};
     for (size_t i = 0; i < BK_COUNT(keys) && bench->queue; i++) {
         const struct bk_span words[] = {bk_span_of("DEL"), bk_span_of(keys[i])};
         BK_AUTO(bk_reply) *reply = NULL;
@@ -137,9 +138,9 @@ static void add_job(struct bench *bench, int64_t n, bool reply)
     BK_AUTO_TEXT args = {0};
     const char *kind = NULL;
     write_job(bench, n, &id, &key, &args, &kind);
-    const struct bk_span words[] = {bk_span_of("id"),   {id.data, id.size},     bk_span_of("kind"), bk_span_of(kind),
-                                    bk_span_of("key"),  {key.data, key.size},   bk_span_of("args"), {args.data, args.size},
-                                    bk_span_of("reply"), bk_span_of("1")};
+    const struct bk_span words[] = {
+        bk_span_of("id"),     {id.data, id.size}, bk_span_of("kind"),     bk_span_of(kind),    bk_span_of("key"),
+        {key.data, key.size}, bk_span_of("args"), {args.data, args.size}, bk_span_of("reply"), bk_span_of("1")};
     bk_queue_add(bench->queue, BK_COUNT(words) - (reply ? 0 : 2), words);
 }
 
@@ -182,7 +183,8 @@ static _Noreturn void become_worker(const struct bench *bench, int64_t i)
     _exit(BK_EXIT_INTERNAL);
 }
 
-static enum bk_status wait_until(struct bench *bench, bool (*reached)(const struct bench *, const struct bk_queue_status *),
+static enum bk_status wait_until(struct bench *bench,
+                                 bool (*reached)(const struct bench *, const struct bk_queue_status *),
                                  bk_ms patience_ms, struct bk_error *error)
 {
     struct bk_queue_status q = {0};
@@ -197,8 +199,9 @@ static enum bk_status wait_until(struct bench *bench, bool (*reached)(const stru
             deadline = bk_clock_now() + patience_ms;
         before = left;
         if (bk_clock_now() > deadline)
-            return bk_fail(error, BK_OUTAGE, "bench: nothing moves any more; %lld jobs are left, %lld workers are there",
-                           (long long)left, (long long)q.workers);
+            return bk_fail(error, BK_OUTAGE,
+                           "bench: nothing moves any more; %lld jobs are left, %lld workers are there", (long long)left,
+                           (long long)q.workers);
         const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
         (void)nanosleep(&pause, NULL);
     }
@@ -300,8 +303,10 @@ static enum bk_status measure_latency(struct bench *bench, struct bk_error *erro
 static void report(const struct bench *bench, bool json)
 {
     double per_second = (double)bench->jobs * 1e3 / (double)bench->took_ms;
-    double p50 = (double)bench->latencies_us[bench->samples / 2] / 1e3;
-    double p99 = (double)bench->latencies_us[bench->samples * 99 / 100] / 1e3;
+    const int64_t median = bench->samples / 2;
+    const int64_t almost_all = bench->samples * 99 / 100;
+    double p50 = (double)bench->latencies_us[median] / 1e3;
+    double p99 = (double)bench->latencies_us[almost_all] / 1e3;
     double redis = bench->redis_cpu_us / (double)bench->jobs;
     double cpu = bench->worker_cpu_us / (double)bench->jobs;
     if (json) {
@@ -346,15 +351,14 @@ int ctl_bench(struct ctl *ctl)
     const char *samples = NULL;
     bool json = false;
     struct bench bench = {.ctl = ctl, .jobs = 20000, .workers = 2, .samples = 500};
-    const struct ctl_option options[] = {{"--jobs", NULL, &jobs},
-                                         {"--workers", NULL, &workers},
-                                         {"--samples", NULL, &samples},
-                                         {"--json", &json, NULL}};
+    const struct ctl_option options[] = {
+        {"--jobs", NULL, &jobs}, {"--workers", NULL, &workers}, {"--samples", NULL, &samples}, {"--json", &json, NULL}};
     if (!ctl_options(ctl, options, BK_COUNT(options)) || !ctl_number("--jobs", jobs, &bench.jobs) ||
         !ctl_number("--workers", workers, &bench.workers) || !ctl_number("--samples", samples, &bench.samples))
         return BK_EXIT_USAGE;
     if (ctl->argc > 0 || bench.workers > WORKERS_MOST || bench.jobs > 1000000 || bench.samples > 100000)
-        return ctl_usage("bench takes [--jobs 1..1000000] [--workers 1..%d] [--samples 1..100000] [--json]", WORKERS_MOST);
+        return ctl_usage("bench takes [--jobs 1..1000000] [--workers 1..%d] [--samples 1..100000] [--json]",
+                         WORKERS_MOST);
     (void)snprintf(bench.name, sizeof(bench.name), "bench-%ld-%04x", (long)getpid(), (unsigned)(bk_random() & 0xffff));
     const struct bk_queue_options queue_options = {.url = &ctl->config.redis,
                                                    .name = bench.name,

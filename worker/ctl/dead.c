@@ -50,7 +50,7 @@ static enum bk_status walk(struct ctl *ctl, const struct filter *filter, on_lett
             if (filter->limit && ++found == filter->limit)
                 return BK_OK;
         }
-        if (count < 2 * PAGE)
+        if (count < (size_t)2 * PAGE)
             return BK_OK;
     }
 }
@@ -72,7 +72,8 @@ static void letter_json(struct bk_text *json, struct bk_span ticket, const struc
     for (size_t i = 0; i < BK_COUNT(texts); i++)
         put_json(json, texts[i], bk_reply_text(bk_reply_field(fields, texts[i])));
     for (size_t i = 0; i < BK_COUNT(numbers); i++)
-        bk_text_printf(json, ",\"%s\":%lld", numbers[i], (long long)bk_reply_integer(bk_reply_field(fields, numbers[i]), 0));
+        bk_text_printf(json, ",\"%s\":%lld", numbers[i],
+                       (long long)bk_reply_integer(bk_reply_field(fields, numbers[i]), 0));
     char time[32];
     int64_t died_at = bk_reply_integer(bk_reply_field(fields, "died_at"), 0);
     bk_text_printf(json, ",\"dead_at\":\"%s\",\"dead_at_ms\":%lld", bk_timestamp_format(died_at, time),
@@ -245,7 +246,8 @@ static int export(struct ctl *ctl, const struct filter *filter)
 /* --- retry and drop ------------------------------------------------------------------------------------------------------- */
 
 struct tickets {
-    struct bk_span *at; /* each owned */
+    char **owned;
+    struct bk_span *at; /* the same as spans */
     size_t count;
     size_t room;
 };
@@ -255,8 +257,11 @@ static void add_ticket(struct tickets *tickets, struct bk_span ticket)
     if (tickets->count == tickets->room) {
         tickets->room = tickets->room ? tickets->room * 2 : 64;
         tickets->at = bk_realloc(tickets->at, tickets->room * sizeof(*tickets->at));
+        tickets->owned = bk_realloc(tickets->owned, tickets->room * sizeof(char *));
     }
-    tickets->at[tickets->count++] = bk_span_of(bk_strndup(ticket.at, ticket.size));
+    tickets->owned[tickets->count] = bk_strndup(ticket.at, ticket.size);
+    tickets->at[tickets->count] = bk_span_of(tickets->owned[tickets->count]);
+    tickets->count++;
 }
 
 static bool collect_one(void *arg, struct bk_span ticket, const struct bk_reply *fields)
@@ -269,7 +274,8 @@ static bool collect_one(void *arg, struct bk_span ticket, const struct bk_reply 
 static void free_tickets(struct tickets *tickets)
 {
     for (size_t i = 0; i < tickets->count; i++)
-        free((void *)(uintptr_t)tickets->at[i].at); /* ours: add_ticket made it */
+        free(tickets->owned[i]);
+    free(tickets->owned);
     free(tickets->at);
 }
 
@@ -371,9 +377,10 @@ int ctl_dead(struct ctl *ctl)
     if (filter.reason && !bk_dead_reason_meaning(filter.reason))
         return ctl_usage("dead: there is no reason \"%.40s\"", filter.reason);
     if (ctl->argc == 0)
-        return ctl_usage("dead list [--json] [--reason R] [--kind K] [--key K] [--limit N] | dead show TICKET [--json] |\n"
-                         "  dead retry|drop TICKET... | --all [filters] [--dry-run] [--yes] [--why TEXT] |\n"
-                         "  dead export [filters]");
+        return ctl_usage(
+            "dead list [--json] [--reason R] [--kind K] [--key K] [--limit N] | dead show TICKET [--json] |\n"
+            "  dead retry|drop TICKET... | --all [filters] [--dry-run] [--yes] [--why TEXT] |\n"
+            "  dead export [filters]");
     const char *verb = ctl->argv[0];
     ctl->argv++;
     ctl->argc--;

@@ -62,11 +62,11 @@ static const char facts_sql[] =
     " (select rolsuper from pg_roles where rolname = current_user), current_user";
 
 enum { S_VERSION, S_APPLY, S_CONSTRAINT, S_TOO_MUCH };
-static const char schema_sql[] =
-    "select coalesce((select max(version) from booking.schema_migration), 0),"
-    " has_function_privilege('booking.apply(jsonb)', 'execute'),"
-    " exists (select from pg_constraint where conrelid = 'booking.booking'::regclass and contype = 'x' and convalidated),"
-    " has_table_privilege('booking.booking', 'delete')";
+static const char schema_sql[] = "select coalesce((select max(version) from booking.schema_migration), 0),"
+                                 " has_function_privilege('booking.apply(jsonb)', 'execute'),"
+                                 " exists (select from pg_constraint where conrelid = 'booking.booking'::regclass and "
+                                 "contype = 'x' and convalidated),"
+                                 " has_table_privilege('booking.booking', 'delete')";
 
 static bool is_true(const struct bk_rows *rows, int column)
 {
@@ -91,7 +91,11 @@ static void check_setting(struct doctor *doctor, const char *name, const char *v
 static void check_clock(struct doctor *doctor, const char *whose, int64_t theirs, bk_ms before, bk_ms after)
 {
     int64_t off = theirs < before ? before - theirs : theirs > after ? theirs - after : 0;
-    say(doctor, off > CLOCK_FAIL_MS ? FAIL : off > CLOCK_WARN_MS ? WARN : OK, whose,
+    say(doctor,
+        off > CLOCK_FAIL_MS   ? FAIL
+        : off > CLOCK_WARN_MS ? WARN
+                              : OK,
+        whose,
         off > CLOCK_WARN_MS ? "%lld ms apart from this machine's clock; let NTP see to it"
                             : "within %lld ms of this machine's clock",
         (long long)BK_MAX(off, (int64_t)1));
@@ -113,12 +117,14 @@ static void check_schema(struct doctor *doctor, struct bk_pg *pg, bool super)
         say(doctor, FAIL, "schema", "version %lld, this program wants %d: %s", (long long)version, newest,
             version < newest ? "run bookingctl migrate" : "use a newer bookingctl and workers");
     say(doctor, is_true(rows, S_CONSTRAINT) ? OK : FAIL, "no overlap", "%s",
-        is_true(rows, S_CONSTRAINT) ? "the exclusion constraint stands" : "the exclusion constraint is gone or not valid");
+        is_true(rows, S_CONSTRAINT) ? "the exclusion constraint stands"
+                                    : "the exclusion constraint is gone or not valid");
     say(doctor, is_true(rows, S_APPLY) ? OK : FAIL, "right to apply", "%s",
         is_true(rows, S_APPLY) ? "this role may call booking.apply"
                                : "this role may not call booking.apply: grant booking_worker to it");
     if (super || is_true(rows, S_TOO_MUCH))
-        say(doctor, WARN, "role", "this role may do more than a worker needs%s; let workers log in as a member of booking_worker",
+        say(doctor, WARN, "role",
+            "this role may do more than a worker needs%s; let workers log in as a member of booking_worker",
             super ? " (superuser)" : "");
     else
         say(doctor, OK, "role", "no more rights than a worker needs");
@@ -167,8 +173,10 @@ static void check_postgresql(struct doctor *doctor)
     say(doctor, old ? WARN : OK, "postgresql", "version %s, as %s%s", bk_rows_text(rows, 0, F_VERSION),
         bk_rows_text(rows, 0, F_ROLE), old ? "; tested with 15 and newer" : "");
     say(doctor, is_true(rows, F_RECOVERY) ? FAIL : OK, "primary", "%s",
-        is_true(rows, F_RECOVERY) ? "this is a standby: name all hosts and target_session_attrs=read-write" : "takes writes");
-    check_setting(doctor, "fsync", bk_rows_text(rows, 0, F_FSYNC), "off", "a crash can lose and damage what was committed");
+        is_true(rows, F_RECOVERY) ? "this is a standby: name all hosts and target_session_attrs=read-write"
+                                  : "takes writes");
+    check_setting(doctor, "fsync", bk_rows_text(rows, 0, F_FSYNC), "off",
+                  "a crash can lose and damage what was committed");
     check_setting(doctor, "full_page_writes", bk_rows_text(rows, 0, F_PAGES), "off", "a crash can damage pages");
     check_setting(doctor, "synchronous_commit", bk_rows_text(rows, 0, F_SYNC), "off",
                   "a crash loses what was acknowledged: an applied booking would be gone");
@@ -217,8 +225,12 @@ static void check_durability(struct doctor *doctor, struct bk_span info)
     }
     struct bk_span mode = bk_reply_text(bk_reply_at(reply, 1));
     bool always = bk_span_is(mode, "always");
-    say(doctor, always ? OK : bk_span_is(mode, "no") ? FAIL : WARN, "appendonly", "yes, appendfsync %.*s%s",
-        (int)mode.size, mode.at ? mode.at : "?", always ? "" : ": a crash can lose the last moments; always loses nothing");
+    say(doctor,
+        always                   ? OK
+        : bk_span_is(mode, "no") ? FAIL
+                                 : WARN,
+        "appendonly", "yes, appendfsync %.*s%s", (int)mode.size, mode.at ? mode.at : "?",
+        always ? "" : ": a crash can lose the last moments; always loses nothing");
 }
 
 static void check_memory(struct doctor *doctor, struct bk_span info)
@@ -229,7 +241,8 @@ static void check_memory(struct doctor *doctor, struct bk_span info)
     int64_t used = info_number(info, "used_memory");
     bool evicts = strcmp(policy, "noeviction") != 0;
     if (evicts)
-        say(doctor, FAIL, "eviction", "maxmemory-policy %s throws jobs away when memory is full; set noeviction", policy);
+        say(doctor, FAIL, "eviction", "maxmemory-policy %s throws jobs away when memory is full; set noeviction",
+            policy);
     else
         say(doctor, OK, "eviction", "noeviction");
     if (most == 0)

@@ -70,7 +70,7 @@ static enum bk_status find_id_in_hashes(struct ctl *ctl, const char *id, struct 
     bk_text_printf(&match, "{%s}:job:*", ctl->config.queue);
     char cursor[32] = "0";
     do {
-        const struct bk_span scan[] = {bk_span_of("SCAN"), bk_span_of(cursor),           bk_span_of("MATCH"),
+        const struct bk_span scan[] = {bk_span_of("SCAN"),       bk_span_of(cursor),  bk_span_of("MATCH"),
                                        {match.data, match.size}, bk_span_of("COUNT"), bk_span_of("1000")};
         BK_AUTO(bk_reply) *page = NULL;
         enum bk_status status = bk_queue_raw(ctl->queue, BK_COUNT(scan), scan, &page, error);
@@ -97,8 +97,8 @@ static enum bk_status find_id_in_inbox(struct ctl *ctl, const char *id, struct f
 {
     char from[52] = "-";
     for (;;) {
-        const struct bk_span range[] = {bk_span_of("XRANGE"), bk_span_of("inbox"), bk_span_of(from), bk_span_of("+"),
-                                        bk_span_of("COUNT"), bk_span_of("1000")};
+        const struct bk_span range[] = {bk_span_of("XRANGE"), bk_span_of("inbox"), bk_span_of(from),
+                                        bk_span_of("+"),      bk_span_of("COUNT"), bk_span_of("1000")};
         BK_AUTO(bk_reply) *entries = NULL;
         enum bk_status status = bk_queue_command(ctl->queue, BK_COUNT(range), range, 1, &entries, error);
         if (status != BK_OK)
@@ -189,7 +189,8 @@ static void history_json(struct bk_text *json, struct bk_span history)
         const char *end = memchr(line, '\n', history.size - i);
         size_t size = end ? (size_t)(end - line) : history.size - i;
         size_t digits = strspn(line, "0123456789");
-        bk_text_printf(json, "%s{\"at_ms\":%.*s,\"what\":", n ? "," : "", (int)(digits ? digits : 1), digits ? line : "0");
+        bk_text_printf(json, "%s{\"at_ms\":%.*s,\"what\":", n ? "," : "", (int)(digits ? digits : 1),
+                       digits ? line : "0");
         size_t skip = BK_MIN(digits + 1, size);
         bk_text_json(json, line + skip, size - skip);
         bk_text_putc(json, '}');
@@ -200,8 +201,8 @@ static void history_json(struct bk_text *json, struct bk_span history)
 
 static void print_json(const struct found *found, const char *asked)
 {
-    static const char *const texts[] = {"kind", "key", "args", "reason", "error", "sqlstate", "traceparent", "worker",
-                                        "raw"};
+    static const char *const texts[] = {"kind",     "key",         "args",   "reason", "error",
+                                        "sqlstate", "traceparent", "worker", "raw"};
     static const char *const numbers[] = {"attempts", "requeues", "deliveries", "not_before", "expires_at", "died_at"};
     const struct bk_reply *fields = fields_of(found);
     char room[32];
@@ -253,9 +254,9 @@ static void print_history(struct bk_text *text, struct bk_span history)
 
 static void print_text(const struct found *found, const char *asked)
 {
-    static const char *const names[] = {"id",       "kind",       "key",        "attempts", "requeues", "deliveries",
-                                        "not_before", "expires_at", "traceparent", "reason",  "sqlstate", "error",
-                                        "args",     "raw"};
+    static const char *const names[] = {"id",         "kind",       "key",        "attempts",    "requeues",
+                                        "deliveries", "not_before", "expires_at", "traceparent", "reason",
+                                        "sqlstate",   "error",      "args",       "raw"};
     const struct bk_reply *fields = fields_of(found);
     char room[32];
     char time[32];
@@ -275,9 +276,9 @@ static void print_text(const struct found *found, const char *asked)
     if (bk_rows_count(found->ledger) > 0) {
         const char *code = bk_rows_text(found->ledger, 0, 5);
         const char *version = bk_rows_text(found->ledger, 0, 6);
-        bk_text_printf(&text, "\nin the ledger\n  %s %s%s%s\n  booking %s, version %s\n", bk_rows_text(found->ledger, 0, 2),
-                       bk_rows_text(found->ledger, 0, 4), code ? ": " : "", code ? code : "",
-                       bk_rows_text(found->ledger, 0, 3), version ? version : "none");
+        bk_text_printf(&text, "\nin the ledger\n  %s %s%s%s\n  booking %s, version %s\n",
+                       bk_rows_text(found->ledger, 0, 2), bk_rows_text(found->ledger, 0, 4), code ? ": " : "",
+                       code ? code : "", bk_rows_text(found->ledger, 0, 3), version ? version : "none");
         bk_text_printf(&text, "  enqueued %s\n", bk_timestamp_format(bk_rows_integer(found->ledger, 0, 10, 0), time));
         bk_text_printf(&text, "  applied  %s by %s, seen %s times\n",
                        bk_timestamp_format(bk_rows_integer(found->ledger, 0, 11, 0), time),

@@ -14,9 +14,11 @@ static const struct verb {
     const char *usage;
     const char *meaning;
 } verbs[] = {
-    {"migrate", ctl_migrate, "migrate", "bring the database schema and the queue's functions up to date; safe to repeat"},
+    {"migrate", ctl_migrate, "migrate",
+     "bring the database schema and the queue's functions up to date; safe to repeat"},
     {"enqueue", ctl_enqueue, "enqueue [--journal FILE] FILE|-",
-     "put commands into the queue: JSON lines {\"id\",\"kind\",\"args\"[,\"key\",\"not_before\",\"expires_at\",\"reply\","
+     "put commands into the queue: JSON lines "
+     "{\"id\",\"kind\",\"args\"[,\"key\",\"not_before\",\"expires_at\",\"reply\","
      "\"traceparent\"]}"},
     {"status", ctl_status, "status [--json] [--watch]", "depth by place, oldest job, workers"},
     {"workers", ctl_workers, "workers [--json]", "each worker with its lanes, breaker and pool"},
@@ -26,7 +28,8 @@ static const struct verb {
     {"pause", ctl_pause, "pause", "no worker takes jobs from now on; enqueuing goes on"},
     {"resume", ctl_resume, "resume", "workers take jobs again"},
     {"breaker", ctl_breaker, "breaker open|closed|auto", "force the circuit breaker of all workers, or let it judge"},
-    {"doctor", ctl_doctor, "doctor [--json]", "is this set-up fit for production? one line a check; exit 69 if any FAIL"},
+    {"doctor", ctl_doctor, "doctor [--json]",
+     "is this set-up fit for production? one line a check; exit 69 if any FAIL"},
     {"bench", ctl_bench, "bench [--jobs N] [--workers N] [--samples N] [--json]",
      "throughput and latency on a queue and resources of its own, removed afterwards"},
 };
@@ -209,8 +212,11 @@ const char *ctl_who(void)
 {
     static char who[80];
     const char *sudo = getenv("SUDO_USER");
-    const struct passwd *entry = getpwuid(getuid());
-    (void)snprintf(who, sizeof(who), "unix:%s", sudo && *sudo ? sudo : entry ? entry->pw_name : "?");
+    char room[4096];
+    struct passwd entry;
+    struct passwd *found = NULL;
+    (void)getpwuid_r(getuid(), &entry, room, sizeof(room), &found);
+    (void)snprintf(who, sizeof(who), "unix:%.64s", sudo && *sudo ? sudo : found ? found->pw_name : "?");
     return who;
 }
 

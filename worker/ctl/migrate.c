@@ -35,8 +35,8 @@ static enum bk_status current_version(struct bk_pg *pg, int64_t *version, struct
 {
     BK_AUTO(bk_rows) *there = NULL;
     bk_ms deadline = bk_clock_now() + MIGRATION_TIMEOUT_MS;
-    enum bk_status status = bk_pg_query(pg, "select to_regclass('booking.schema_migration') is not null", 0, NULL,
-                                        deadline, &there, error);
+    enum bk_status status =
+        bk_pg_query(pg, "select to_regclass('booking.schema_migration') is not null", 0, NULL, deadline, &there, error);
     *version = 0;
     if (status != BK_OK || strcmp(bk_rows_text(there, 0, 0), "t") != 0)
         return status;

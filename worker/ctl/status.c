@@ -47,7 +47,8 @@ static void worker_json(struct bk_text *json, struct bk_span incarnation, int64_
         bk_text_json(json, value.at, value.size);
     }
     for (size_t i = 0; i < BK_COUNT(numbers); i++)
-        bk_text_printf(json, ",\"%s\":%lld", numbers[i], (long long)bk_reply_integer(bk_reply_field(facts, numbers[i]), 0));
+        bk_text_printf(json, ",\"%s\":%lld", numbers[i],
+                       (long long)bk_reply_integer(bk_reply_field(facts, numbers[i]), 0));
     /* a worker wrote it, but it comes from outside all the same */
     struct bk_span pool = bk_reply_text(bk_reply_field(facts, "pool"));
     struct bk_json_member members[16];
@@ -170,9 +171,9 @@ static enum bk_status status_json(struct ctl *ctl, struct bk_text *json, struct 
     const struct {
         const char *name;
         int64_t value;
-    } counts[] = {{"inbox", q.inbox},         {"ready", q.ready}, {"waiting", q.waiting}, {"active", q.active},
-                  {"scheduled", q.scheduled}, {"retry", q.retry}, {"dead", q.dead},       {"oldest_ms", q.oldest_ms},
-                  {"oldest_dead_ms", q.oldest_dead_ms}};
+    } counts[] = {{"inbox", q.inbox},   {"ready", q.ready},         {"waiting", q.waiting},
+                  {"active", q.active}, {"scheduled", q.scheduled}, {"retry", q.retry},
+                  {"dead", q.dead},     {"oldest_ms", q.oldest_ms}, {"oldest_dead_ms", q.oldest_dead_ms}};
     for (size_t i = 0; i < BK_COUNT(counts); i++)
         bk_text_printf(json, ",\"%s\":%lld", counts[i].name, (long long)counts[i].value);
     bk_text_puts(json, ",\"workers\":");

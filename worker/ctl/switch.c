@@ -38,9 +38,10 @@ int ctl_breaker(struct ctl *ctl)
     static const struct {
         const char *mode;
         const char *said;
-    } modes[] = {{"open", "breaker open: no worker brings jobs to the database until `bookingctl breaker auto`"},
-                 {"closed", "breaker closed: workers go on whatever the database does; `bookingctl breaker auto` ends it"},
-                 {"auto", "breaker auto: each worker's breaker judges by itself"}};
+    } modes[] = {
+        {"open", "breaker open: no worker brings jobs to the database until `bookingctl breaker auto`"},
+        {"closed", "breaker closed: workers go on whatever the database does; `bookingctl breaker auto` ends it"},
+        {"auto", "breaker auto: each worker's breaker judges by itself"}};
     if (!ctl_options(ctl, NULL, 0))
         return BK_EXIT_USAGE;
     for (size_t i = 0; i < BK_COUNT(modes) && ctl->argc == 1; i++) {
