@@ -355,7 +355,7 @@ enum bk_status bk_config_load(struct bk_config *config, int program, const char 
         const struct setting *s = &settings[i];
         const char *value = getenv(s->name);
         char source = 'e';
-        if (!value) {
+        if (!value || !*value) { /* empty is as good as not there */
             value = find_in_file(&file, s->name);
             source = 'f';
         }

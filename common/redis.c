@@ -19,11 +19,14 @@
 
 #include <hiredis/hiredis.h>
 
+#include "common/resolve.h"
+
 struct bk_redis {
     redisContext *context;
     bool broken;
     size_t unanswered; /* commands appended whose answers are not read */
     char peer[300];
+    char moved_to[300]; /* "host:port" of the last MOVED; "" for none */
 };
 
 /* How an error answer is classed, by its first word. What is not listed is a bug or a wrong set-up: an operator's. */
@@ -96,15 +99,13 @@ static enum bk_status finish_connect(struct bk_redis *redis, bk_ms deadline, str
     return BK_OK;
 }
 
-static enum bk_status connect_to(struct bk_redis **out, const char *host, int port, bk_ms deadline,
-                                 struct bk_error *error)
+/* To a numeric address, or to a socket's path if the port is 0. */
+static enum bk_status connect_once(struct bk_redis **out, const char *where, int port, const char *peer, bk_ms deadline,
+                                   struct bk_error *error)
 {
     BK_AUTO(bk_redis) *redis = bk_zalloc(sizeof(*redis));
-    if (port)
-        (void)snprintf(redis->peer, sizeof(redis->peer), "%s:%d", host, port);
-    else
-        (void)snprintf(redis->peer, sizeof(redis->peer), "%s", host);
-    redis->context = port ? redisConnectNonBlock(host, port) : redisConnectUnixNonBlock(host);
+    (void)snprintf(redis->peer, sizeof(redis->peer), "%s", peer);
+    redis->context = port ? redisConnectNonBlock(where, port) : redisConnectUnixNonBlock(where);
     if (!redis->context)
         return broke(redis, BK_OUTAGE, error, "no memory");
     if (redis->context->err)
@@ -113,6 +114,31 @@ static enum bk_status connect_to(struct bk_redis **out, const char *host, int po
     enum bk_status status = finish_connect(redis, deadline, error);
     if (status == BK_OK)
         *out = BK_STEAL(redis);
+    return status;
+}
+
+static enum bk_status connect_to(struct bk_redis **out, const char *host, int port, bk_ms deadline,
+                                 struct bk_error *error)
+{
+    char peer[300];
+    if (port)
+        (void)snprintf(peer, sizeof(peer), "%s:%d", host, port);
+    else
+        (void)snprintf(peer, sizeof(peer), "%s", host);
+    if (!port)
+        return connect_once(out, host, 0, peer, deadline, error);
+    struct bk_addresses addresses;
+    enum bk_status status = bk_resolve(host, deadline, &addresses, error);
+    if (status != BK_OK) {
+        bk_error_prefix(error, "redis %s", peer);
+        return status;
+    }
+    for (size_t i = 0; i < addresses.count; i++) {
+        bk_ms share = bk_clock_now() + bk_clock_left(deadline) / (bk_ms)(addresses.count - i);
+        status = connect_once(out, addresses.list[i], port, peer, share, error);
+        if (status == BK_OK)
+            break;
+    }
     return status;
 }
 
@@ -292,6 +318,21 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
     }
 }
 
+/* "MOVED 3999 127.0.0.1:6381"; an empty host means the one that said it. */
+static void note_move(struct bk_redis *redis, const char *text)
+{
+    const char *slot_end = strncmp(text, "MOVED ", 6) == 0 ? strchr(text + 6, ' ') : NULL;
+    if (!slot_end)
+        return;
+    size_t host_size = slot_end[1] == ':' ? strcspn(redis->peer, ":") : 0;
+    (void)snprintf(redis->moved_to, sizeof(redis->moved_to), "%.*s%s", (int)host_size, redis->peer, slot_end + 1);
+}
+
+const char *bk_redis_moved_to(const struct bk_redis *redis)
+{
+    return redis->moved_to;
+}
+
 enum bk_status bk_redis_receive(struct bk_redis *redis, bk_ms deadline, struct bk_reply **out, struct bk_error *error)
 {
     if (redis->broken)
@@ -304,6 +345,7 @@ enum bk_status bk_redis_receive(struct bk_redis *redis, bk_ms deadline, struct b
     redis->unanswered--;
     if (reply->type == REDIS_REPLY_ERROR) {
         status = bk_fail(error, class_of(reply->str), "redis %s: %s", redis->peer, reply->str);
+        note_move(redis, reply->str);
         freeReplyObject(reply);
         return status;
     }

@@ -28,6 +28,8 @@ BK_DEFINE_AUTO(bk_redis, bk_redis_close)
 
 /** Whether a failure has made the connection unusable. */
 bool bk_redis_broken(const struct bk_redis *redis);
+/** Where the server said that our keys are now ("host:port" of a MOVED answer); "" if it did not. Lent. */
+const char *bk_redis_moved_to(const struct bk_redis *redis);
 /** Where it is connected to, for messages; lent. */
 const char *bk_redis_peer(const struct bk_redis *redis);
 

@@ -119,10 +119,10 @@ static void bury(struct bk_apply *apply, struct bk_task *task, const char *reaso
 static void finish(struct bk_apply *apply, struct bk_task *task, const struct bk_store_outcome *outcome)
 {
     if (strcmp(outcome->outcome, "dead") == 0) {
-        const char *code = outcome->code ? outcome->code : "database_refused";
-        bool reused = strcmp(code, "id_reused") == 0;
-        const char *reason = bk_dead_reason_meaning(code) ? code : "database_refused";
-        bury(apply, task, reason, "",
+        /* the outcome's strings are gone when its answer is: the settlement needs one that stays */
+        const char *reason = outcome->code ? bk_dead_reason(outcome->code) : NULL;
+        bool reused = reason && strcmp(reason, "id_reused") == 0;
+        bury(apply, task, reason ? reason : "database_refused", "",
              reused ? "id: has been used before with another kind, key or args; this command had no effect"
                     : "expires_at: not applied by then; the ledger bars it for good",
              task->job.attempts);
@@ -370,8 +370,11 @@ static enum bk_status try_part(struct bk_apply *apply, struct part *part, struct
             return status;
         bk_log(BK_LOG_INFO, "%s; %zu jobs are tried again in %lld ms", error->text, part->count, (long long)wait);
         bk_service_lane_at(apply->service, apply->lane, BK_LANE_BACKING_OFF, (unsigned)part->count);
-        if (!bk_service_pause(apply->service, wait) || !ask_again(apply))
-            return status;
+        /* neither a stop nor the breaker is the job's affair: no attempt is spent on it */
+        if (!bk_service_pause(apply->service, wait))
+            return bk_fail(error, BK_STOPPED, "the worker is stopping");
+        if (!ask_again(apply))
+            return bk_fail(error, BK_OUTAGE, "the circuit breaker is open");
     }
 }
 

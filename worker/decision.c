@@ -5,6 +5,16 @@
 
 #include "common/backoff.h"
 
+const char *bk_dead_reason(const char *word)
+{
+#define BK_DEAD_WORD(reason, meaning)                                                                                  \
+    if (strcmp(word, #reason) == 0)                                                                                    \
+        return #reason;
+    BK_DEAD_REASONS(BK_DEAD_WORD)
+#undef BK_DEAD_WORD
+    return NULL;
+}
+
 const char *bk_dead_reason_meaning(const char *reason)
 {
 #define BK_DEAD_MEANING(word, meaning)                                                                                 \

@@ -17,6 +17,10 @@
     X(poison, "the workers that held it died, again and again")                                                        \
     X(database_refused, "the database refused it for good")
 
+/** The reason that a word stands for, as a static string that outlives whoever said it; NULL for a word that is none.
+ *  Any thread. */
+const char *bk_dead_reason(const char *word);
+
 /** What a dead reason means, in a sentence; NULL for a word that is none. Any thread. */
 const char *bk_dead_reason_meaning(const char *reason);
 

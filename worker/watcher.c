@@ -71,11 +71,14 @@ void *bk_watcher_run(void *arg)
         else
             (void)bk_service_pause(service, plan.wait_ms);
         if (status != BK_OK) {
-            bk_log(BK_LOG_QUERY, "watcher: %s", error.text); /* the lanes and the housekeeper say it aloud */
-            (void)bk_service_pause(service, bk_backoff(RETRY_BASE_MS, failures++, RETRY_CAP_MS, bk_random()));
-            continue;
+            if (failures == 0)
+                bk_log(BK_LOG_WARN, "watcher: %s (%s); new entries are found by looking instead", error.text,
+                       bk_status_label(status));
+            (void)bk_service_pause(service, RETRY_BASE_MS + bk_backoff(RETRY_BASE_MS, failures++, RETRY_CAP_MS, bk_random()));
+        } else {
+            failures = 0;
         }
-        failures = 0;
+        /* also without news: what is due, and what a watcher that cannot watch has missed, is found by a take */
         wake_one(service, plan.takes);
     }
     (void)bk_queue_close(queue);
