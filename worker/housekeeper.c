@@ -24,6 +24,7 @@ struct keeper {
     struct bk_service *service;
     struct bk_queue *queue;
     unsigned failures; /* of Redis, in a row */
+    bool told;         /* that an operator must act on them */
     bk_ms prune_at;
     bool news;                       /* something to tell without waiting */
     char joining[BK_WORKER_ID_MOST]; /* the incarnation being joined as, until that is known to have worked */
@@ -184,9 +185,11 @@ static void stay_alive(struct keeper *keeper)
     struct bk_error error = {0};
     enum bk_status status =
         service->worker[0] && !keeper->joining[0] ? beat(keeper, &facts, &error) : join(keeper, &facts, &error);
-    if (status != BK_OK && keeper->failures++ == 0)
+    /* what begins as a lost connection may turn out to be a wrong password */
+    if (status != BK_OK && (keeper->failures++ == 0 || (status == BK_OPERATOR && !keeper->told)))
         bk_log(status == BK_OPERATOR ? BK_LOG_ERROR : BK_LOG_WARN, "housekeeper: %s (%s); trying again", error.text,
                bk_status_label(status));
+    keeper->told = status != BK_OK && (keeper->told || status == BK_OPERATOR);
     if (status == BK_OK)
         keeper->failures = 0;
     pthread_mutex_lock(&service->lock);

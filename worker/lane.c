@@ -29,6 +29,7 @@ struct turn {
     bool resume;                    /* the answer to a take was lost */
     bool more;                      /* the last take was full */
     unsigned redis_failures;        /* in a row */
+    bool told;                      /* that an operator must act on them */
 };
 
 /* --- when to take ----------------------------------------------------------------------------------------------------- */
@@ -168,9 +169,11 @@ static void on_redis_failure(struct turn *turn, enum bk_status status, const str
         pthread_cond_broadcast(&service->changed);
         pthread_mutex_unlock(&service->lock);
     }
-    if (turn->redis_failures == 0)
+    /* what begins as a lost connection may turn out to be a wrong password */
+    if (turn->redis_failures == 0 || (status == BK_OPERATOR && !turn->told))
         bk_log(status == BK_OPERATOR ? BK_LOG_ERROR : BK_LOG_WARN, "lane %u: %s (%s); trying again", turn->lane->number,
                error->text, bk_status_label(status));
+    turn->told = turn->told || status == BK_OPERATOR;
     bk_service_lane_at(service, turn->lane->number, BK_LANE_WAITING_REDIS, (unsigned)turn->batch.count);
     bk_ms wait =
         REDIS_RETRY_BASE_MS + bk_backoff(REDIS_RETRY_BASE_MS, turn->redis_failures++, REDIS_RETRY_CAP_MS, bk_random());
@@ -218,6 +221,7 @@ static bool exchange(struct turn *turn, bool *take, struct bk_apply *apply)
     if (turn->redis_failures > 0)
         bk_log(BK_LOG_INFO, "lane %u: Redis answers again", turn->lane->number);
     turn->redis_failures = 0;
+    turn->told = false;
     if (!*take)
         return true;
     turn->resume = false;

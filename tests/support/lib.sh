@@ -116,7 +116,7 @@ tear_down() {
 }
 
 sql() { psql -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
-redis() { redis-cli -u "$REDIS_URL" "$@"; }
+redis() { redis-cli --no-auth-warning -u "$REDIS_URL" "$@"; }
 ctl() { "$bin/bookingctl" "$@"; }
 
 # migrate: the schema, forty resources and one (99) that is inactive, and the role that workers log in with
