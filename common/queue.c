@@ -14,7 +14,10 @@ struct bk_queue {
     char *prefix; /* "{booking}:" */
     char *inbox;  /* KEYS[1] of every function */
     struct bk_redis *redis;
+    char node[300]; /* of a cluster, "host:port" where our keys are; "": ask the URL's */
 };
+
+enum { HOPS_MOST = 5 };
 
 /* --- building commands -------------------------------------------------------------------------------------------- */
 
@@ -84,6 +87,14 @@ struct bk_queue *bk_queue_close(struct bk_queue *queue)
     return NULL;
 }
 
+/* Closes; where the server sent us, if it did, is where the next connection goes. */
+static void drop_connection(struct bk_queue *queue)
+{
+    if (queue->redis && *bk_redis_moved_to(queue->redis))
+        (void)snprintf(queue->node, sizeof(queue->node), "%s", bk_redis_moved_to(queue->redis));
+    queue->redis = bk_redis_close(queue->redis);
+}
+
 static enum bk_status hello(struct bk_queue *queue, bk_ms deadline, int64_t *version, struct bk_error *error)
 {
     AUTO_WORDS words = {0};
@@ -124,17 +135,51 @@ static enum bk_status see_to_functions(struct bk_queue *queue, bk_ms deadline, s
     return status;
 }
 
+/* A copy of the URL that leads to one node of a cluster; the caller frees the host. */
+static bool url_of_node(const struct bk_redis_url *url, const char *node, struct bk_redis_url *out)
+{
+    const char *colon = strrchr(node, ':');
+    int64_t port = 0;
+    if (!colon || !bk_parse_integer(bk_span_of(colon + 1), &port) || port < 1 || port > 65535)
+        return false;
+    *out = *url;
+    out->unix_path = NULL;
+    out->host_count = 1;
+    out->hosts[0] = bk_strndup(node, (size_t)(colon - node));
+    out->ports[0] = (int)port;
+    return true;
+}
+
+static enum bk_status open_connection(struct bk_queue *queue, bk_ms deadline, struct bk_error *error)
+{
+    struct bk_redis_url node;
+    if (!queue->node[0] || !url_of_node(queue->options.url, queue->node, &node))
+        return bk_redis_open(&queue->redis, queue->options.url, deadline, error);
+    enum bk_status status = bk_redis_open(&queue->redis, &node, deadline, error);
+    free(node.hosts[0]);
+    return status;
+}
+
+/* In a cluster, the node that was asked may send us to the one that has our keys, and after a failover or a move of
+ * slots to another. A node that does not answer is forgotten: the next try begins at the URL. */
 enum bk_status bk_queue_connect(struct bk_queue *queue, struct bk_error *error)
 {
     if (queue->redis && !bk_redis_broken(queue->redis))
         return BK_OK;
-    queue->redis = bk_redis_close(queue->redis);
     bk_ms deadline = bk_clock_now() + queue->options.connect_timeout_ms;
-    enum bk_status status = bk_redis_open(&queue->redis, queue->options.url, deadline, error);
-    if (status == BK_OK)
-        status = see_to_functions(queue, deadline, error);
+    enum bk_status status = BK_OUTAGE;
+    for (int hops = 0; hops < HOPS_MOST; hops++) {
+        drop_connection(queue);
+        status = open_connection(queue, deadline, error);
+        if (status != BK_OK)
+            queue->node[0] = '\0';
+        else
+            status = see_to_functions(queue, deadline, error);
+        if (status == BK_OK || !queue->redis || !*bk_redis_moved_to(queue->redis))
+            break;
+    }
     if (status != BK_OK)
-        queue->redis = bk_redis_close(queue->redis);
+        drop_connection(queue);
     /* whatever was lost on the way, nothing of the caller's was sent */
     if (status == BK_UNKNOWN && error)
         error->status = BK_OUTAGE;
@@ -146,7 +191,7 @@ static void judge_connection(struct bk_queue *queue, enum bk_status status)
 {
     bool useless = status == BK_OUTAGE || status == BK_UNKNOWN || status == BK_MISSING || status == BK_OPERATOR;
     if (queue->redis && (useless || bk_redis_broken(queue->redis)))
-        queue->redis = bk_redis_close(queue->redis);
+        drop_connection(queue);
 }
 
 static enum bk_status call_within(struct bk_queue *queue, const struct words *words, bk_ms timeout_ms,
@@ -280,27 +325,33 @@ static void push_settlement(struct words *words, const struct bk_settlement *s, 
     }
 }
 
-static void append_settle(struct bk_queue *queue, const char *worker, const struct bk_settlement *settlements,
-                          size_t count)
+static void append_settle(struct bk_queue *queue, const struct bk_turn_name *name,
+                          const struct bk_settlement *settlements, size_t count)
 {
     AUTO_WORDS words = {0};
+    char lane[24];
+    char number[24];
     struct settlement_numbers *numbers = bk_alloc(count * sizeof(*numbers));
     begin_function(queue, &words, "booking_settle");
-    push_text(&words, worker);
+    push_text(&words, name->worker);
+    push_text(&words, decimal(lane, name->lane));
+    push_text(&words, decimal(number, (int64_t)name->number));
     for (size_t i = 0; i < count; i++)
         push_settlement(&words, &settlements[i], &numbers[i]);
     bk_redis_append(queue->redis, words.count, words.at);
     free(numbers);
 }
 
-static void append_take(struct bk_queue *queue, const struct bk_take *take)
+static void append_take(struct bk_queue *queue, const struct bk_turn_name *name, const struct bk_take *take)
 {
     AUTO_WORDS words = {0};
     char lane[24];
+    char number[24];
     char want[24];
     begin_function(queue, &words, "booking_take");
     push_text(&words, take->worker);
-    push_text(&words, decimal(lane, take->lane));
+    push_text(&words, decimal(lane, name->lane));
+    push_text(&words, decimal(number, (int64_t)name->number));
     push_text(&words, decimal(want, take->want));
     push_text(&words, take->resume ? "1" : "0");
     bk_redis_append(queue->redis, words.count, words.at);
@@ -334,9 +385,9 @@ void bk_taken_deinit(struct bk_taken *taken)
     *taken = (struct bk_taken){0};
 }
 
-enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const struct bk_settlement *settlements,
-                             size_t count, const struct bk_take *take, struct bk_turn *turn, struct bk_taken *taken,
-                             struct bk_error *error)
+enum bk_status bk_queue_turn(struct bk_queue *queue, const struct bk_turn_name *name,
+                             const struct bk_settlement *settlements, size_t count, const struct bk_take *take,
+                             struct bk_turn *turn, struct bk_taken *taken, struct bk_error *error)
 {
     *turn = (struct bk_turn){.settled = count == 0};
     enum bk_status status = bk_queue_connect(queue, error);
@@ -344,9 +395,9 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const s
         return status;
     bk_ms deadline = bk_clock_now() + queue->options.call_timeout_ms;
     if (count)
-        append_settle(queue, worker, settlements, count);
+        append_settle(queue, name, settlements, count);
     if (take)
-        append_take(queue, take);
+        append_take(queue, name, take);
     if (count) {
         BK_AUTO(bk_reply) *reply = NULL;
         status = bk_redis_receive(queue->redis, deadline, &reply, error);
@@ -358,7 +409,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const s
             bk_error_prefix(error, "settle");
             /* the take behind it must not be believed to have happened: its answer is thrown away with the
              * connection, and the next one resumes */
-            queue->redis = bk_redis_close(queue->redis);
+            drop_connection(queue);
             return status;
         }
     }
@@ -427,18 +478,6 @@ bool bk_queue_lost(const struct bk_queue *queue)
 
 /* --- the dead ----------------------------------------------------------------------------------------------------- */
 
-enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
-                                  struct bk_error *error)
-{
-    AUTO_WORDS words = {0};
-    char first[24];
-    char most[24];
-    begin_function(queue, &words, "booking_dead_page");
-    push_text(&words, decimal(first, offset));
-    push_text(&words, decimal(most, count));
-    return call(queue, &words, out, error);
-}
-
 enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const char *who, const char *why,
                                  size_t count, const struct bk_span *tickets, struct bk_reply **out,
                                  struct bk_error *error)
@@ -491,6 +530,16 @@ enum bk_status bk_queue_configure(struct bk_queue *queue, const char *who, const
     push_text(&words, value);
     BK_AUTO(bk_reply) *reply = NULL;
     return call(queue, &words, &reply, error);
+}
+
+enum bk_status bk_queue_function(struct bk_queue *queue, const char *function, size_t count,
+                                 const struct bk_span *arguments, struct bk_reply **out, struct bk_error *error)
+{
+    AUTO_WORDS words = {0};
+    begin_function(queue, &words, function);
+    for (size_t i = 0; i < count; i++)
+        push(&words, arguments[i]);
+    return call(queue, &words, out, error);
 }
 
 enum bk_status bk_queue_command(struct bk_queue *queue, size_t count, const struct bk_span *words, size_t key_at,

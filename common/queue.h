@@ -13,7 +13,7 @@
 
 #include "common/redis.h"
 
-enum { BK_QUEUE_VERSION = 1 }; /* of queue.lua; rises with every change of it */
+enum { BK_QUEUE_VERSION = 2 }; /* of queue.lua; rises with every change of it */
 
 struct bk_queue_options {
     const struct bk_redis_url *url; /* must outlive the queue */
@@ -86,7 +86,6 @@ struct bk_settlement {
 
 struct bk_take {
     const char *worker;
-    unsigned lane;
     unsigned want;
     bool resume; /* an earlier answer was lost: first give back what this lane is noted to hold */
 };
@@ -120,11 +119,19 @@ struct bk_turn {
     size_t lost;   /* settlements of jobs that were not ours any more */
 };
 
+/** Whose turn it is. A lane counts its turns from 1, also those that fail and are repeated: a call of an older turn that
+ *  was long on its way does not happen any more. */
+struct bk_turn_name {
+    const char *worker; /* the incarnation that what is settled was taken by */
+    unsigned lane;
+    uint64_t number;
+};
+
 /** Settles what the last turn held and takes anew, in one write and two answers. `count` may be 0 and `take` NULL.
  *  On success with `take` the caller frees *taken. */
-enum bk_status bk_queue_turn(struct bk_queue *queue, const char *worker, const struct bk_settlement *settlements,
-                             size_t count, const struct bk_take *take, struct bk_turn *turn, struct bk_taken *taken,
-                             struct bk_error *error);
+enum bk_status bk_queue_turn(struct bk_queue *queue, const struct bk_turn_name *name,
+                             const struct bk_settlement *settlements, size_t count, const struct bk_take *take,
+                             struct bk_turn *turn, struct bk_taken *taken, struct bk_error *error);
 
 /** Waits until the inbox has an entry behind `last_id` or `block_ms` have passed; `*arrived` tells which. Takes
  *  nothing. */
@@ -142,9 +149,6 @@ bool bk_queue_lost(const struct bk_queue *queue);
 
 /* --- the dead ----------------------------------------------------------------------------------------------------- */
 
-/** A page of the dead letters, newest first: ticket, {field, value, ...}, ... ; the caller frees *out. */
-enum bk_status bk_queue_dead_page(struct bk_queue *queue, int64_t offset, int64_t count, struct bk_reply **out,
-                                  struct bk_error *error);
 /** Brings dead letters back ("retry") or forgets them ("drop"), with a line in the audit. *out lists the tickets acted
  *  on: those that were dead. At most a thousand a call. */
 enum bk_status bk_queue_dead_act(struct bk_queue *queue, const char *verb, const char *who, const char *why,
@@ -170,6 +174,10 @@ enum bk_status bk_queue_read_status(struct bk_queue *queue, struct bk_queue_stat
 /** Changes a switch of the queue (config hash) and leaves a line in the audit. */
 enum bk_status bk_queue_configure(struct bk_queue *queue, const char *who, const char *verb, const char *name,
                                   const char *value, struct bk_error *error);
+
+/** Calls a function of the library that has no wrapper of its own here ("booking_lines") with `count` arguments. */
+enum bk_status bk_queue_function(struct bk_queue *queue, const char *function, size_t count,
+                                 const struct bk_span *arguments, struct bk_reply **out, struct bk_error *error);
 
 /** Runs one command on a key of the queue: `words[key_at]` is replaced by "{queue}:" + itself. For reading. */
 enum bk_status bk_queue_command(struct bk_queue *queue, size_t count, const struct bk_span *words, size_t key_at,

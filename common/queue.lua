@@ -26,7 +26,7 @@
 --
 -- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
 
-local VERSION = 1
+local VERSION = 2
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local HISTORY_MOST = 8000
@@ -368,18 +368,31 @@ local function next_due(p)
   return first
 end
 
--- take(worker, lane, want, resume): what this lane is to work on. With resume=1 the lane holds nothing as far as it
+-- A lane numbers its turns. A call of an older turn than the last one of its kind comes from a connection that the lane
+-- has given up, was long on its way, and must not happen any more: nobody would read its answer.
+local function is_stale(p, worker, lane, kind, turn)
+  return tonumber(turn) <= tonumber(redis.call('HGET', p .. 'worker:' .. name_of(worker), kind .. ':' .. lane) or 0)
+end
+
+local function note_turn(p, worker, lane, kind, turn)
+  redis.call('HSET', p .. 'worker:' .. name_of(worker), kind .. ':' .. lane, turn)
+end
+
+-- take(worker, lane, turn, want, resume): what this lane is to work on. With resume=1 the lane holds nothing as far as it
 -- knows (the answer to an earlier take was lost): what is still noted under its name goes back first.
 -- Answer: now, next due, paused, recovered, more, last inbox id seen, jobs {ticket, {field, value, ...}}.
 local function take(keys, args)
-  local p, worker, lane, want = prefix_of(keys), args[1], args[2], tonumber(args[3])
+  local p, worker, lane, want = prefix_of(keys), args[1], args[2], tonumber(args[4])
   local now = now_ms()
   local lease = redis.call('ZSCORE', p .. 'workers', worker)
   if not lease or tonumber(lease) <= now then
     return redis.error_reply('FENCED worker ' .. worker .. ' has no lease')
   end
   check_types(p)
-  if args[4] == '1' then
+  if is_stale(p, worker, lane, 'take', args[3]) then
+    return redis.error_reply('INVALID take of turn ' .. args[3] .. ' came too late')
+  end
+  if args[5] == '1' then
     local mine = {}
     local all = redis.call('HGETALL', p .. 'active:' .. worker)
     for i = 1, #all, 2 do
@@ -390,6 +403,7 @@ local function take(keys, args)
     hand_back(p, worker, mine, now, false)
   end
   if redis.call('HGET', p .. 'config', 'paused') == '1' then
+    note_turn(p, worker, lane, 'take', args[3])
     return { now, 0, 1, 0, 0, '', {} }
   end
   local recovered = reap(p, now)
@@ -407,6 +421,7 @@ local function take(keys, args)
       break
     end
   end
+  note_turn(p, worker, lane, 'take', args[3])
   local more = #jobs == want and 1 or 0
   if more == 0 and scanned >= want + BOUND then
     more = 1
@@ -418,7 +433,7 @@ end
 local VERBS = { done = 1, reply = 3, retry = 4, requeue = 3, free = 1, dead = 7 }
 
 local function read_records(args)
-  local records, i, n, count = {}, 2, 0, #args
+  local records, i, n, count = {}, 4, 0, #args
   while i <= count do
     local verb = args[i]
     local size = VERBS[verb]
@@ -480,9 +495,10 @@ local function settle_one(p, worker, now, r, finished)
   end
 end
 
--- settle(worker, record...): the fates of tickets this worker holds. A record is one of
+-- settle(worker, lane, turn, record...): the fates of tickets this worker holds. A record is one of
 --   done T | reply T id json | retry T delay_ms unsure error | requeue T unsure error | free T
 --   dead T reason sqlstate error reply_id reply_json attempts        (reply_id '' for nobody waiting)
+-- A requeue puts the job into ready, from the third on into retry for a rest (rest_ms), and spends no attempt.
 -- Tickets it does not hold any more are left alone and given back: they belong to somebody else by now. That the
 -- worker still speaks of them proves that they did not kill it, so the death they were charged with is refunded.
 -- Answer: now, number of tickets that became ready, lost tickets.
@@ -502,6 +518,10 @@ local function settle(keys, args)
   end
   local holds = redis.call('HMGET', p .. 'active:' .. worker, unpack(tickets))
   check_types(p)
+  local member = redis.call('ZSCORE', p .. 'workers', worker)
+  if member and is_stale(p, worker, args[2], 'settle', args[3]) then
+    return redis.error_reply('INVALID settle of turn ' .. args[3] .. ' came too late')
+  end
   local names, mine, lost = {}, {}, {}
   for i, r in ipairs(records) do
     local name = holds[i] and string.match(holds[i], '^%d+:(.*)$')
@@ -533,6 +553,9 @@ local function settle(keys, args)
     if tonumber(redis.call('HGET', job, 'deliveries') or 0) > 0 then
       redis.call('HINCRBY', job, 'deliveries', -1)
     end
+  end
+  if member then
+    note_turn(p, worker, args[2], 'settle', args[3])
   end
   return { now, #plan.freed, lost }
 end
@@ -617,25 +640,6 @@ local function configure(keys, args)
   return 'OK'
 end
 
--- dead_page(newest first: offset, count): ticket, {field, value, ...} of each; args and raw are left out.
-local function dead_page(keys, args)
-  local p, page = prefix_of(keys), {}
-  local first = tonumber(args[1])
-  for _, ticket in ipairs(redis.call('ZREVRANGE', p .. 'dead', first, first + tonumber(args[2]) - 1)) do
-    local names = { 'id', 'kind', 'key', 'reason', 'error', 'sqlstate', 'attempts', 'requeues', 'deliveries', 'died_at',
-      'worker', 'traceparent' }
-    local values = redis.call('HMGET', p .. 'job:' .. ticket, unpack(names))
-    local fields = {}
-    for i, name in ipairs(names) do
-      fields[2 * i - 1] = name
-      fields[2 * i] = values[i] or ''
-    end
-    page[#page + 1] = ticket
-    page[#page + 1] = fields
-  end
-  return page
-end
-
 -- dead_act(verb, who, why, ticket...): 'retry' brings dead letters back to life, 'drop' forgets them; both leave a line
 -- in the audit that names exactly those acted on. Tickets that are not dead (any more) are passed over, so of two
 -- admins who press the button at once one acts. A job brought back keeps its id, so it cannot apply twice; what it was
@@ -683,13 +687,185 @@ local function dead_act(keys, args)
   return acted
 end
 
+-- --- what admins ask for; all of it in bounded steps ---------------------------------------------------------------
+
+local LOOK_BYTES = 4000000 -- of args and raw that one dead_find reads at the most
+
+-- Whether Redis keeps member a before member b of the same score: by bytes, whatever the locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x < y
+    end
+  end
+  return #a < #b
+end
+
+-- The rank of the first dead letter behind (score, ticket), also when that letter has been acted on since.
+local function rank_behind(dead, newest, score, ticket)
+  if redis.call('ZSCORE', dead, ticket) == score then
+    return redis.call(newest and 'ZREVRANK' or 'ZRANK', dead, ticket) + 1
+  end
+  local low = newest and redis.call('ZCOUNT', dead, '(' .. score, '+inf') or redis.call('ZCOUNT', dead, '-inf', '(' .. score)
+  local high = low + redis.call('ZCOUNT', dead, score, score)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local member = redis.call(newest and 'ZREVRANGE' or 'ZRANGE', dead, middle, middle)[1]
+    local passed = newest and before(ticket, member) or not newest and before(member, ticket)
+    low, high = passed and middle + 1 or low, passed and high or middle
+  end
+  return low
+end
+
+local SHOWN = { 'id', 'kind', 'key', 'reason', 'error', 'sqlstate', 'attempts', 'requeues', 'deliveries', 'died_at', 'worker',
+  'traceparent' }
+local SEARCHED = { 'reason', 'kind', 'key', 'id', 'error', 'worker', 'args', 'raw' }
+
+-- Whether a letter passes the filter; the second answer is how many bytes were looked at for it.
+local function fits(p, ticket, f)
+  if f.reason == '' and f.kind == '' and f.key == '' and f.text == '' then
+    return true, 0
+  end
+  local names = f.text == '' and 3 or #SEARCHED
+  local v = redis.call('HMGET', p .. 'job:' .. ticket, unpack(SEARCHED, 1, names))
+  if f.reason ~= '' and v[1] ~= f.reason or f.kind ~= '' and v[2] ~= f.kind
+      or f.key ~= '' and string.lower(v[3] or '') ~= f.key then
+    return false, 0
+  end
+  local found, bytes = f.text == '' or string.find(ticket, f.text, 1, true) ~= nil, 0
+  for i = 1, names do
+    bytes = bytes + #(v[i] or '')
+    found = found or string.find(string.lower(v[i] or ''), f.text, 1, true) ~= nil
+  end
+  return found, bytes
+end
+
+-- dead_find(order, cursor, want, bound, detail, since_ms, until_ms, reason, kind, key, text): one bounded step through
+-- the dead letters, 'newest' or 'oldest' first. `cursor` is '' or what the last step gave; '' filters nothing; the times
+-- are times of death; `key` and `text` are compared without regard to ASCII case, text is looked for in the entry and in
+-- the error. A place in the list is told by a letter, not by a number, so that acting on letters shifts nothing.
+-- Answer: the next cursor ('' at the end), letters looked at, now, then of each found its ticket and, with detail '1',
+-- {field, value, ...} without args and raw.
+local function dead_find(keys, args)
+  local p, newest = prefix_of(keys), args[1] ~= 'oldest'
+  local dead, want, bound, detail = p .. 'dead', tonumber(args[3]), tonumber(args[4]), args[5] == '1'
+  local since, till = tonumber(args[6]), tonumber(args[7])
+  local filter = { reason = args[8], kind = args[9], key = string.lower(args[10]), text = string.lower(args[11]) }
+  local score, ticket = string.match(args[2], '^(%d+):(%d+%-%d+)$')
+  local start = 0
+  if score then
+    start = rank_behind(dead, newest, score, ticket)
+  elseif newest and till then
+    start = redis.call('ZCOUNT', dead, '(' .. args[7], '+inf')
+  elseif not newest and since then
+    start = redis.call('ZCOUNT', dead, '-inf', '(' .. args[6])
+  end
+  local rows = redis.call(newest and 'ZREVRANGE' or 'ZRANGE', dead, start, start + bound - 1, 'WITHSCORES')
+  local answer, scanned, found, bytes, cursor = { '', 0, now_ms() }, 0, 0, 0, ''
+  for i = 1, #rows, 2 do
+    local died_at = tonumber(rows[i + 1])
+    if newest and since and died_at < since or not newest and till and died_at > till then
+      return answer
+    end
+    scanned = scanned + 1
+    answer[2] = scanned
+    cursor = rows[i + 1] .. ':' .. rows[i]
+    local good, looked = fits(p, rows[i], filter)
+    bytes = bytes + looked
+    if good then
+      found = found + 1
+      answer[#answer + 1] = rows[i]
+      if detail then
+        local values = redis.call('HMGET', p .. 'job:' .. rows[i], unpack(SHOWN))
+        local fields = {}
+        for k, name in ipairs(SHOWN) do
+          fields[2 * k - 1], fields[2 * k] = name, values[k] or ''
+        end
+        answer[#answer + 1] = fields
+      end
+    end
+    if found == want or bytes > LOOK_BYTES then
+      break
+    end
+  end
+  if start + scanned < redis.call('ZCARD', dead) then
+    answer[1] = cursor
+  end
+  return answer
+end
+
+-- dead_edit(who, why, ticket, new id, field, value, ...): puts the corrected command into the inbox under its new id and
+-- forgets the dead letter, in one step, with a line in the audit that names both. Of two admins who do it at once one
+-- acts. Answer: the new ticket, or nothing when the letter is not dead (any more).
+local function dead_edit(keys, args)
+  local p, ticket = prefix_of(keys), args[3]
+  redis.call('XLEN', keys[1])
+  redis.call('XLEN', p .. 'audit')
+  if not redis.call('ZSCORE', p .. 'dead', ticket) then
+    return {}
+  end
+  local new = redis.call('XADD', keys[1], '*', 'id', args[4], unpack(args, 5))
+  redis.call('XADD', p .. 'audit', '*', 'who', args[1], 'verb', 'edit', 'why', args[2], 'tickets', ticket,
+    'detail', 'goes on as ' .. new .. ', id ' .. args[4])
+  redis.call('ZREM', p .. 'dead', ticket)
+  redis.call('DEL', p .. 'job:' .. ticket)
+  return { new }
+end
+
+-- Who holds the gate of which ordering key, as far as that is found among the held and the first thousand others.
+local function holders(p)
+  local found = {}
+  for _, worker in ipairs(redis.call('ZRANGE', p .. 'workers', 0, -1)) do
+    local held = redis.call('HGETALL', p .. 'active:' .. worker)
+    for i = 1, #held, 2 do
+      found[string.match(held[i + 1], '^%d+:(.*)$') or ''] = { held[i], 'active', worker }
+    end
+  end
+  local others = { ready = redis.call('LRANGE', p .. 'ready', 0, 999), retry = redis.call('ZRANGE', p .. 'retry', 0, 999) }
+  for place, tickets in pairs(others) do
+    for _, ticket in ipairs(tickets) do
+      found[string.lower(redis.call('HGET', p .. 'job:' .. ticket, 'key') or '')] = { ticket, place, '' }
+    end
+  end
+  return found
+end
+
+-- lines(most): the longest lines. Answer: of each its key, how many wait in it, the first of them, and the holder's
+-- ticket, place and worker ('' where not found). At most 50,000 keys are looked at.
+local function lines(keys, args)
+  local p, cursor, found, seen = prefix_of(keys), '0', {}, {}
+  for _ = 1, 50 do
+    local page = redis.call('HSCAN', p .. 'gate', cursor, 'COUNT', 1000)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local name, count = page[2][i], tonumber(page[2][i + 1])
+      if count > 1 and not seen[name] then
+        seen[name] = true
+        found[#found + 1] = { name, count - 1 }
+      end
+    end
+    if cursor == '0' then
+      break
+    end
+  end
+  table.sort(found, function(a, b) return a[2] > b[2] or a[2] == b[2] and before(a[1], b[1]) end)
+  local held, answer = holders(p), {}
+  for i = 1, math.min(#found, tonumber(args[1])) do
+    local name = found[i][1]
+    local by = held[name] or { '', '', '' }
+    answer[i] = { name, found[i][2], redis.call('LINDEX', p .. 'line:' .. name, 0) or '', by[1], by[2], by[3] }
+  end
+  return answer
+end
+
 -- hello(): the library's version, after a check that the caller may run every command the functions use: FCALL gives
 -- no rights of its own, and a refusal in the middle of a move would leave it half done.
 local function hello(keys)
   local p = prefix_of(keys)
   local needs = {
     { 'xrange', keys[1], '-', '+' }, { 'xtrim', keys[1], 'MINID', '=', '0' }, { 'xdel', keys[1], '0-1' },
-    { 'xlen', keys[1] }, { 'xadd', p .. 'audit', '*', 'a', 'b' },
+    { 'xlen', keys[1] }, { 'xread', 'COUNT', '1', 'STREAMS', keys[1], '0-0' }, { 'xadd', p .. 'audit', '*', 'a', 'b' },
     { 'hset', p .. 'gate', 'a', 'b' }, { 'hget', p .. 'gate', 'a' }, { 'hmget', p .. 'gate', 'a' },
     { 'hdel', p .. 'gate', 'a' }, { 'hlen', p .. 'gate' }, { 'hvals', p .. 'gate' }, { 'hkeys', p .. 'active:a' },
     { 'hgetall', p .. 'job:a' }, { 'hincrby', p .. 'job:a', 'b', '1' }, { 'del', p .. 'job:a' },
@@ -718,6 +894,8 @@ register('settle', settle, { 'allow-oom' })
 register('join', join, { 'allow-oom' })
 register('beat', beat, { 'allow-oom' })
 register('leave', leave, { 'allow-oom' })
-register('dead_page', dead_page, { 'no-writes' })
+register('dead_find', dead_find, { 'no-writes' })
 register('dead_act', dead_act, { 'allow-oom' })
 register('configure', configure, { 'allow-oom' })
+register('dead_edit', dead_edit, { 'allow-oom' })
+register('lines', lines, { 'no-writes' })

@@ -26,6 +26,7 @@ struct turn {
     struct bk_taken taken;
     struct bk_batch batch;
     char worker[BK_WORKER_ID_MOST]; /* the incarnation it was taken by */
+    uint64_t number;                /* of this turn, counted from 1 */
     bool resume;                    /* the answer to a take was lost */
     bool more;                      /* the last take was full */
     unsigned redis_failures;        /* in a row */
@@ -205,12 +206,13 @@ static bool exchange(struct turn *turn, bool *take, struct bk_apply *apply)
     memcpy(worker, service->worker, sizeof(worker));
     *take = *take && bk_service_may_take(service);
     pthread_mutex_unlock(&service->lock);
-    const struct bk_take wanted = {worker, turn->lane->number, (unsigned)service->config->batch, turn->resume};
+    const struct bk_take wanted = {worker, (unsigned)service->config->batch, turn->resume};
+    const struct bk_turn_name name = {turn->worker, turn->lane->number, ++turn->number};
     bk_service_lane_at(service, turn->lane->number, BK_LANE_TAKING, (unsigned)turn->batch.count);
     struct bk_turn done;
     struct bk_taken taken = {0};
     struct bk_error error = {0};
-    enum bk_status status = bk_queue_turn(turn->queue, turn->worker, turn->batch.settlements, turn->batch.count,
+    enum bk_status status = bk_queue_turn(turn->queue, &name, turn->batch.settlements, turn->batch.count,
                                           *take ? &wanted : NULL, &done, &taken, &error);
     if (done.settled)
         on_settled(turn, &done);

@@ -15,6 +15,7 @@ static struct bk_redis_url url;
 static struct bk_redis *redis;
 static struct bk_queue *queue;
 static char name[48];
+static uint64_t turns; /* one count for all lanes is as good as one each */
 
 static void open_queue(void)
 {
@@ -87,10 +88,11 @@ static void join(const char *worker, bk_ms lease_ms)
 
 static enum bk_status try_take(const char *worker, unsigned lane, unsigned want, bool resume, struct bk_taken *taken)
 {
-    const struct bk_take take = {worker, lane, want, resume};
+    const struct bk_take take = {worker, want, resume};
+    const struct bk_turn_name turn_name = {worker, lane, ++turns};
     struct bk_turn turn;
     struct bk_error error = {0};
-    return bk_queue_turn(queue, worker, NULL, 0, &take, &turn, taken, &error);
+    return bk_queue_turn(queue, &turn_name, NULL, 0, &take, &turn, taken, &error);
 }
 
 static struct bk_taken take(const char *worker, unsigned lane, unsigned want)
@@ -106,7 +108,8 @@ static struct bk_turn settle(const char *worker, struct bk_settlement settlement
     struct bk_error error = {0};
     if (!settlement.error)
         settlement.error = "";
-    cr_assert_eq(bk_queue_turn(queue, worker, &settlement, 1, NULL, &turn, NULL, &error), BK_OK, "%s", error.text);
+    const struct bk_turn_name turn_name = {worker, 0, ++turns};
+    cr_assert_eq(bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, &error), BK_OK, "%s", error.text);
     return turn;
 }
 
@@ -394,6 +397,30 @@ Test(queue, a_lost_answer_to_a_take_is_made_good_by_resuming)
     bk_taken_deinit(&again);
 }
 
+Test(queue, a_call_that_comes_too_late_does_not_happen)
+{
+    add("late1", "k");
+    add("late2", "l");
+    join("w@1", 60000);
+    struct bk_taken taken = take("w@1", 0, 1);
+    /* the lane has given up a connection on which this take of an older turn was still on its way */
+    const struct bk_take late = {"w@1", 64, false};
+    const struct bk_turn_name old = {"w@1", 0, turns - 1};
+    struct bk_turn turn;
+    struct bk_taken nothing = {0};
+    cr_expect_eq(bk_queue_turn(queue, &old, NULL, 0, &late, &turn, &nothing, NULL), BK_INVALID);
+    expect_sound(2, "a late take");
+    cr_expect_eq(number("XLEN", "@inbox"), 1, "late2 is still there for somebody who reads the answer");
+    (void)settle("w@1", (struct bk_settlement){.ticket = taken.jobs[0].ticket, .fate = BK_FATE_FREE});
+    struct bk_taken again = take("w@1", 0, 1);
+    const struct bk_settlement settlement = {.ticket = taken.jobs[0].ticket, .fate = BK_FATE_REQUEUE, .error = ""};
+    const struct bk_turn_name older = {"w@1", 0, turns - 2};
+    cr_expect_eq(bk_queue_turn(queue, &older, &settlement, 1, NULL, &turn, NULL, NULL), BK_INVALID);
+    cr_expect_eq(number("HLEN", "@active:w@1"), 1, "a late settle moves nothing");
+    bk_taken_deinit(&taken);
+    bk_taken_deinit(&again);
+}
+
 /* --- calls that fail ------------------------------------------------------------------------------------------------------- */
 
 /* Everything of the queue, as one text. */
@@ -440,7 +467,8 @@ Test(queue, a_call_that_meets_a_key_of_the_wrong_type_changes_nothing)
         const struct bk_settlement settlement = {
             .ticket = held.jobs[0].ticket, .fate = BK_FATE_DEAD, .reason = "poison", .sqlstate = "", .error = ""};
         struct bk_turn turn;
-        if (bk_queue_turn(queue, "w@1", &settlement, 1, NULL, &turn, NULL, NULL) != BK_OK) {
+        const struct bk_turn_name turn_name = {"w@1", 0, ++turns};
+        if (bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, NULL) != BK_OK) {
             after = dump();
             cr_expect_str_eq(before, after, "a failed settle has moved something, %s spoilt", sabotaged[i]);
             free(after);
