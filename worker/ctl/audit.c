@@ -5,27 +5,7 @@
 
 #include "common/timestamp.h"
 #include "worker/ctl/ctl.h"
-
-static void entry_json(struct bk_text *json, struct bk_span entry_id, const struct bk_reply *fields)
-{
-    static const char *const names[] = {"who", "verb", "detail", "why"};
-    char time[32];
-    bk_text_printf(json, "{\"at\":\"%s\"", bk_timestamp_format(strtoll(entry_id.at, NULL, 10), time));
-    for (size_t i = 0; i < BK_COUNT(names); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(fields, names[i]));
-        bk_text_printf(json, ",\"%s\":", names[i]);
-        bk_text_json(json, value.at, value.size);
-    }
-    bk_text_puts(json, ",\"tickets\":[");
-    struct bk_span tickets = bk_reply_text(bk_reply_field(fields, "tickets"));
-    for (size_t i = 0; i < tickets.size;) {
-        size_t size = strcspn(tickets.at + i, " ");
-        bk_text_puts(json, i ? "," : "");
-        bk_text_json(json, tickets.at + i, size);
-        i += size + 1;
-    }
-    bk_text_puts(json, "]}");
-}
+#include "worker/report.h"
 
 static void entry_text(struct bk_text *text, struct bk_span entry_id, const struct bk_reply *fields)
 {
@@ -54,18 +34,16 @@ int ctl_audit(struct ctl *ctl)
         return ctl_usage("audit takes no arguments");
     char count[24];
     (void)snprintf(count, sizeof(count), "%lld", (long long)limit);
-    const struct bk_span words[] = {bk_span_of("XREVRANGE"), bk_span_of("audit"), bk_span_of("+"),
-                                    bk_span_of("-"),         bk_span_of("COUNT"), bk_span_of(count)};
     BK_AUTO(bk_reply) *entries = NULL;
     struct bk_error error = {0};
-    if (bk_queue_command(ctl->queue, BK_COUNT(words), words, 1, &entries, &error) != BK_OK)
+    if (bk_report_audit(ctl->queue, NULL, count, &entries, &error) != BK_OK)
         return ctl_failed(&error);
     BK_AUTO_TEXT text = {0};
     bk_text_puts(&text, json ? "[" : "");
     for (size_t i = 0; i < bk_reply_count(entries); i++) {
         const struct bk_reply *entry = bk_reply_at(entries, i);
         bk_text_puts(&text, json && i ? ",\n" : "");
-        (json ? entry_json : entry_text)(&text, bk_reply_text(bk_reply_at(entry, 0)), bk_reply_at(entry, 1));
+        (json ? bk_report_audit_json : entry_text)(&text, bk_reply_text(bk_reply_at(entry, 0)), bk_reply_at(entry, 1));
     }
     if (!json && bk_reply_count(entries) == 0)
         bk_text_puts(&text, "no admin has acted yet\n");

@@ -31,6 +31,8 @@ int ctl_failed(const struct bk_error *error);
 int ctl_usage(const char *format, ...) BK_PRINTF(1, 2);
 /** Reads a --limit or --jobs: false after a message when it is no number from 1 up. NULL text leaves *number alone. */
 bool ctl_number(const char *name, const char *text, int64_t *number);
+/** What connections to PostgreSQL are opened with; lent from the configuration. */
+struct bk_pg_options ctl_database_options(const struct ctl *ctl);
 /** Opens a connection to PostgreSQL; NULL after an error was filled in. The caller closes it. */
 struct bk_pg *ctl_database(struct ctl *ctl, struct bk_error *error);
 /** The deadline of one statement from now. */
@@ -55,8 +57,5 @@ int ctl_resume(struct ctl *ctl);
 int ctl_breaker(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_bench(struct ctl *ctl);
-
-/** Appends the array of workers as status --json and workers --json have it. */
-enum bk_status ctl_workers_json(struct ctl *ctl, struct bk_text *json, struct bk_error *error);
 
 #endif

@@ -10,75 +10,24 @@
 
 #include "common/timestamp.h"
 #include "worker/ctl/ctl.h"
+#include "worker/dead.h"
 #include "worker/decision.h"
 
-enum { PAGE = 500, ACT_AT_ONCE = 500, LIST_LIMIT = 50 };
+enum { ACT_AT_ONCE = 500, LIST_LIMIT = 50 };
 
 struct filter {
-    const char *reason;
-    const char *kind;
-    const char *key;
-    const char *limit_text;
+    struct bk_dead_filter of;
     int64_t limit; /* 0: none */
 };
 
-/* Called for each letter that fits, newest first; false ends the walk. */
-typedef bool (*on_letter)(void *arg, struct bk_span ticket, const struct bk_reply *fields);
-
-static bool fits(const struct bk_reply *fields, const char *name, const char *wanted)
-{
-    return !wanted || bk_span_is(bk_reply_text(bk_reply_field(fields, name)), wanted);
-}
-
-static enum bk_status walk(struct ctl *ctl, const struct filter *filter, on_letter visit, void *arg,
+static enum bk_status walk(struct ctl *ctl, const struct filter *filter, bool detail, bk_dead_visit visit, void *arg,
                            struct bk_error *error)
 {
-    int64_t found = 0;
-    for (int64_t offset = 0;; offset += PAGE) {
-        BK_AUTO(bk_reply) *page = NULL;
-        enum bk_status status = bk_queue_dead_page(ctl->queue, offset, PAGE, &page, error);
-        if (status != BK_OK)
-            return status;
-        size_t count = bk_reply_count(page);
-        for (size_t i = 0; i + 1 < count; i += 2) {
-            const struct bk_reply *fields = bk_reply_at(page, i + 1);
-            if (!fits(fields, "reason", filter->reason) || !fits(fields, "kind", filter->kind) ||
-                !fits(fields, "key", filter->key))
-                continue;
-            if (!visit(arg, bk_reply_text(bk_reply_at(page, i)), fields))
-                return BK_OK;
-            if (filter->limit && ++found == filter->limit)
-                return BK_OK;
-        }
-        if (count < (size_t)2 * PAGE)
-            return BK_OK;
-    }
+    struct bk_dead_walk walk = {.filter = filter->of, .most = filter->limit, .detail = detail};
+    return bk_dead_walk(ctl->queue, &walk, visit, arg, error);
 }
 
 /* --- list -------------------------------------------------------------------------------------------------------------- */
-
-static void put_json(struct bk_text *json, const char *name, struct bk_span value)
-{
-    bk_text_printf(json, ",\"%s\":", name);
-    bk_text_json(json, value.at, value.size);
-}
-
-static void letter_json(struct bk_text *json, struct bk_span ticket, const struct bk_reply *fields)
-{
-    static const char *const texts[] = {"id", "kind", "key", "reason", "error", "sqlstate", "worker", "traceparent"};
-    static const char *const numbers[] = {"attempts", "requeues", "deliveries"};
-    bk_text_puts(json, "{\"ticket\":");
-    bk_text_json(json, ticket.at, ticket.size);
-    for (size_t i = 0; i < BK_COUNT(texts); i++)
-        put_json(json, texts[i], bk_reply_text(bk_reply_field(fields, texts[i])));
-    for (size_t i = 0; i < BK_COUNT(numbers); i++)
-        bk_text_printf(json, ",\"%s\":%lld", numbers[i],
-                       (long long)bk_reply_integer(bk_reply_field(fields, numbers[i]), 0));
-    char time[32];
-    int64_t died_at = bk_reply_integer(bk_reply_field(fields, "died_at"), 0);
-    bk_text_printf(json, ",\"dead_at\":\"%s\",\"dead_at_ms\":%lld", bk_timestamp_format(died_at, time),
-                   (long long)died_at);
-}
 
 struct listing {
     struct bk_text text;
@@ -92,7 +41,7 @@ static bool list_one(void *arg, struct bk_span ticket, const struct bk_reply *fi
     listing->count++;
     if (listing->json) {
         bk_text_puts(&listing->text, listing->count > 1 ? ",\n" : "");
-        letter_json(&listing->text, ticket, fields);
+        bk_dead_json(&listing->text, ticket, fields);
         bk_text_putc(&listing->text, '}');
     } else {
         char time[32];
@@ -120,7 +69,7 @@ static int list(struct ctl *ctl, const struct filter *filter, bool json)
     struct listing listing = {.json = json};
     struct bk_error error = {0};
     bk_text_puts(&listing.text, json ? "[" : "");
-    enum bk_status status = walk(ctl, &limited, list_one, &listing, &error);
+    enum bk_status status = walk(ctl, &limited, true, list_one, &listing, &error);
     if (status == BK_OK) {
         if (json)
             bk_text_puts(&listing.text, "]\n");
@@ -136,37 +85,6 @@ static int list(struct ctl *ctl, const struct filter *filter, bool json)
 
 /* --- show -------------------------------------------------------------------------------------------------------------- */
 
-static enum bk_status read_letter(struct ctl *ctl, const char *ticket, struct bk_reply **fields, struct bk_error *error)
-{
-    BK_AUTO_TEXT key = {0};
-    bk_text_printf(&key, "job:%s", ticket);
-    const struct bk_span words[] = {bk_span_of("HGETALL"), {key.data, key.size}};
-    BK_AUTO(bk_reply) *reply = NULL;
-    enum bk_status status = bk_queue_command(ctl->queue, 2, words, 1, &reply, error);
-    if (status != BK_OK)
-        return status;
-    if (!bk_span_is(bk_reply_text(bk_reply_field(reply, "state")), "dead"))
-        return bk_fail(error, BK_MISSING, "no dead letter with the ticket \"%.48s\"", ticket);
-    *fields = BK_STEAL(reply);
-    return BK_OK;
-}
-
-static void show_json(struct bk_span ticket, const struct bk_reply *fields)
-{
-    static const char *const extra[] = {"args", "not_before", "expires_at", "reply", "raw", "history"};
-    BK_AUTO_TEXT json = {0};
-    letter_json(&json, ticket, fields);
-    struct bk_span reason = bk_reply_text(bk_reply_field(fields, "reason"));
-    put_json(&json, "meaning", bk_span_of(reason.size ? bk_dead_reason_meaning(reason.at) : NULL));
-    for (size_t i = 0; i < BK_COUNT(extra); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(fields, extra[i]));
-        if (value.at)
-            put_json(&json, extra[i], value);
-    }
-    bk_text_puts(&json, "}\n");
-    ctl_print(&json);
-}
-
 static int show(struct ctl *ctl, bool json)
 {
     if (ctl->argc != 1)
@@ -175,9 +93,11 @@ static int show(struct ctl *ctl, bool json)
         return ctl_job(ctl);
     BK_AUTO(bk_reply) *fields = NULL;
     struct bk_error error = {0};
-    if (read_letter(ctl, ctl->argv[0], &fields, &error) != BK_OK)
+    if (bk_dead_read(ctl->queue, ctl->argv[0], &fields, &error) != BK_OK)
         return ctl_failed(&error);
-    show_json(bk_span_of(ctl->argv[0]), fields);
+    BK_AUTO_TEXT text = {0};
+    bk_dead_story(&text, bk_span_of(ctl->argv[0]), fields);
+    ctl_print(&text);
     return BK_EXIT_OK;
 }
 
@@ -190,40 +110,19 @@ struct exporting {
     int64_t left_out;
 };
 
-/* One line that `enqueue` takes back. What never was an entry of the right shape cannot become a line. */
+/* What never was an entry of the right shape cannot become a line. */
 static bool export_one(void *arg, struct bk_span ticket, const struct bk_reply *unused)
 {
-    static const char *const texts[] = {"id", "kind", "key", "traceparent"};
-    static const char *const raw[] = {"args", "not_before", "expires_at", "reply"};
     struct exporting *run = arg;
     (void)unused;
     BK_AUTO(bk_reply) *fields = NULL;
-    enum bk_status status = read_letter(run->ctl, ticket.at, &fields, &run->error);
+    enum bk_status status = bk_dead_read(run->ctl->queue, ticket.at, &fields, &run->error);
     if (status == BK_MISSING)
         return true; /* somebody has acted on it since */
     if (status != BK_OK)
         return false;
-    struct bk_span args = bk_reply_text(bk_reply_field(fields, "args"));
-    bool line = args.size && !bk_reply_field(fields, "raw") && bk_utf8_valid(args.at, args.size, NULL) &&
-                !memchr(args.at, '\n', args.size);
-    if (!line) {
+    if (!bk_dead_line(&run->text, fields))
         run->left_out++;
-        return true;
-    }
-    size_t start = run->text.size;
-    for (size_t i = 0; i < BK_COUNT(texts); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(fields, texts[i]));
-        if (!value.at)
-            continue;
-        bk_text_printf(&run->text, "%s\"%s\":", run->text.size == start ? "{" : ",", texts[i]);
-        bk_text_json(&run->text, value.at, value.size);
-    }
-    for (size_t i = 0; i < BK_COUNT(raw); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(fields, raw[i]));
-        if (value.at)
-            bk_text_printf(&run->text, ",\"%s\":%.*s", raw[i], (int)value.size, value.at);
-    }
-    bk_text_puts(&run->text, "}\n");
     if (run->text.size > 65536)
         ctl_print(&run->text);
     return true;
@@ -233,7 +132,7 @@ static int export(struct ctl *ctl, const struct filter *filter)
 {
     struct exporting run = {.ctl = ctl};
     struct bk_error error = {0};
-    enum bk_status status = walk(ctl, filter, export_one, &run, &error);
+    enum bk_status status = walk(ctl, filter, false, export_one, &run, &error);
     ctl_print(&run.text);
     bk_text_deinit(&run.text);
     if (run.left_out)
@@ -324,19 +223,48 @@ struct act_options {
     bool yes;
     bool dry_run;
     const char *why;
+    const char *args; /* of a retry: the corrected ones */
 };
+
+static int correct(struct ctl *ctl, const struct act_options *options)
+{
+    if (ctl->argc != 1 || options->all)
+        return ctl_usage("dead retry --args takes one TICKET");
+    if (options->dry_run) {
+        (void)printf("would put %s back with other args\n", ctl->argv[0]);
+        return BK_EXIT_OK;
+    }
+    const struct bk_pg_options pg = ctl_database_options(ctl);
+    const struct bk_dead_edit edit = {.ticket = ctl->argv[0],
+                                      .args = bk_span_of(options->args),
+                                      .who = ctl_who(),
+                                      .why = options->why ? options->why : ""};
+    char id[136];
+    char ticket[48];
+    struct bk_error error = {0};
+    if (bk_dead_correct(ctl->queue, &pg, &edit, id, ticket, &error) != BK_OK)
+        return ctl_failed(&error);
+    (void)printf("%s goes on as %s, id %s\n", edit.ticket, ticket, id);
+    return BK_EXIT_OK;
+}
+
+static bool filtered(const struct filter *filter)
+{
+    const struct bk_dead_filter *of = &filter->of;
+    return of->reason || of->kind || of->key || of->text || of->since_ms || of->until_ms || filter->limit;
+}
 
 static int act(struct ctl *ctl, const char *verb, const struct filter *filter, const struct act_options *options)
 {
     if (options->all == (ctl->argc > 0))
         return ctl_usage("dead %s takes either TICKETs or --all with filters", verb);
-    if (!options->all && (filter->reason || filter->kind || filter->key || filter->limit))
+    if (!options->all && filtered(filter))
         return ctl_usage("dead %s: filters go with --all", verb);
     struct tickets tickets = {0};
     struct bk_error error = {0};
     enum bk_status status = BK_OK;
     if (options->all)
-        status = walk(ctl, filter, collect_one, &tickets, &error);
+        status = walk(ctl, filter, false, collect_one, &tickets, &error);
     for (int i = 0; i < ctl->argc; i++)
         add_ticket(&tickets, bk_span_of(ctl->argv[i]));
     int code = BK_EXIT_OK;
@@ -356,41 +284,68 @@ static int act(struct ctl *ctl, const char *verb, const struct filter *filter, c
     return code;
 }
 
-/* --- the verb ----------------------------------------------------------------------------------------------------------------- */
+/* --- the verb ----------------------------------------------------------------------------------------------------- */
+
+static const char usage[] =
+    "dead list [--json] [filters] [--limit N] | dead show TICKET [--json] |\n"
+    "  dead retry|drop TICKET... | --all [filters] [--dry-run] [--yes] [--why TEXT] |\n"
+    "  dead retry TICKET --args JSON [--why TEXT] | dead export [filters]\n"
+    "  filters: --reason R --kind K --key K --text T --since TIME --until TIME; a TIME is RFC 3339 or an age like 2h";
+
+static bool read_time(const char *name, const char *text, int64_t *unix_ms)
+{
+    if (!text || bk_dead_time(text, bk_clock_wall(), unix_ms))
+        return true;
+    (void)ctl_usage("%s: expected RFC 3339 with a zone, or an age like 30m, 12h, 7d, not \"%.40s\"", name, text);
+    return false;
+}
+
+static int run(struct ctl *ctl, const struct filter *filter, const struct act_options *acting, bool json)
+{
+    const char *verb = ctl->argv[0];
+    ctl->argv++;
+    ctl->argc--;
+    bool retry = strcmp(verb, "retry") == 0;
+    if (acting->args && !retry)
+        return ctl_usage("dead %.40s takes no --args", verb);
+    if (strcmp(verb, "list") == 0)
+        return ctl->argc > 0 ? ctl_usage("dead list takes no TICKET; see dead show") : list(ctl, filter, json);
+    if (strcmp(verb, "show") == 0)
+        return show(ctl, json);
+    if (strcmp(verb, "export") == 0)
+        return ctl->argc > 0 ? ctl_usage("dead export takes filters, no TICKET") : export(ctl, filter);
+    if (acting->args)
+        return correct(ctl, acting);
+    if (retry || strcmp(verb, "drop") == 0)
+        return act(ctl, verb, filter, acting);
+    return ctl_usage("dead: unknown verb %.40s", verb);
+}
 
 int ctl_dead(struct ctl *ctl)
 {
     struct filter filter = {0};
     struct act_options acting = {0};
     bool json = false;
+    const char *limit = NULL;
+    const char *since = NULL;
+    const char *until = NULL;
     const struct ctl_option options[] = {{"--json", &json, NULL},
                                          {"--all", &acting.all, NULL},
                                          {"--yes", &acting.yes, NULL},
                                          {"--dry-run", &acting.dry_run, NULL},
                                          {"--why", NULL, &acting.why},
-                                         {"--reason", NULL, &filter.reason},
-                                         {"--kind", NULL, &filter.kind},
-                                         {"--key", NULL, &filter.key},
-                                         {"--limit", NULL, &filter.limit_text}};
-    if (!ctl_options(ctl, options, BK_COUNT(options)) || !ctl_number("--limit", filter.limit_text, &filter.limit))
+                                         {"--args", NULL, &acting.args},
+                                         {"--reason", NULL, &filter.of.reason},
+                                         {"--kind", NULL, &filter.of.kind},
+                                         {"--key", NULL, &filter.of.key},
+                                         {"--text", NULL, &filter.of.text},
+                                         {"--since", NULL, &since},
+                                         {"--until", NULL, &until},
+                                         {"--limit", NULL, &limit}};
+    if (!ctl_options(ctl, options, BK_COUNT(options)) || !ctl_number("--limit", limit, &filter.limit) ||
+        !read_time("--since", since, &filter.of.since_ms) || !read_time("--until", until, &filter.of.until_ms))
         return BK_EXIT_USAGE;
-    if (filter.reason && !bk_dead_reason_meaning(filter.reason))
-        return ctl_usage("dead: there is no reason \"%.40s\"", filter.reason);
-    if (ctl->argc == 0)
-        return ctl_usage(
-            "dead list [--json] [--reason R] [--kind K] [--key K] [--limit N] | dead show TICKET [--json] |\n"
-            "  dead retry|drop TICKET... | --all [filters] [--dry-run] [--yes] [--why TEXT] |\n"
-            "  dead export [filters]");
-    const char *verb = ctl->argv[0];
-    ctl->argv++;
-    ctl->argc--;
-    if (strcmp(verb, "list") == 0)
-        return ctl->argc > 0 ? ctl_usage("dead list takes no TICKET; see dead show") : list(ctl, &filter, json);
-    if (strcmp(verb, "show") == 0)
-        return show(ctl, json);
-    if (strcmp(verb, "export") == 0)
-        return ctl->argc > 0 ? ctl_usage("dead export takes filters, no TICKET") : export(ctl, &filter);
-    if (strcmp(verb, "retry") == 0 || strcmp(verb, "drop") == 0)
-        return act(ctl, verb, &filter, &acting);
-    return ctl_usage("dead: unknown verb %.40s", verb);
+    if (filter.of.reason && !bk_dead_reason_meaning(filter.of.reason))
+        return ctl_usage("dead: there is no reason \"%.40s\"", filter.of.reason);
+    return ctl->argc == 0 ? ctl_usage("%s", usage) : run(ctl, &filter, &acting, json);
 }

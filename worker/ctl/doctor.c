@@ -7,6 +7,7 @@
 #include "common/embedded.h"
 #include "common/json.h"
 #include "worker/ctl/ctl.h"
+#include "worker/report.h"
 
 extern const struct bk_embedded bk_migrations[];
 
@@ -137,7 +138,7 @@ static int64_t pools_of_workers(struct doctor *doctor, int64_t *workers)
     struct bk_error error = {0};
     int64_t sum = 0;
     *workers = 0;
-    if (ctl_workers_json(doctor->ctl, &json, &error) != BK_OK)
+    if (bk_report_workers_json(doctor->ctl->queue, &json, &error) != BK_OK)
         return 0;
     for (const char *at = bk_text_string(&json); (at = strstr(at, "\"pool\":")); at++) {
         const char *max = strstr(at, "\"max\":");

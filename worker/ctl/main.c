@@ -191,13 +191,18 @@ bool ctl_number(const char *name, const char *text, int64_t *number)
     return false;
 }
 
+struct bk_pg_options ctl_database_options(const struct ctl *ctl)
+{
+    return (struct bk_pg_options){.conninfo = ctl->config.database.conninfo,
+                                  .application_name = "bookingctl",
+                                  .statement_timeout_ms = ctl->config.statement_timeout_ms,
+                                  .lock_timeout_ms = ctl->config.lock_timeout_ms,
+                                  .pgbouncer = ctl->config.database.pgbouncer};
+}
+
 struct bk_pg *ctl_database(struct ctl *ctl, struct bk_error *error)
 {
-    const struct bk_pg_options options = {.conninfo = ctl->config.database.conninfo,
-                                          .application_name = "bookingctl",
-                                          .statement_timeout_ms = ctl->config.statement_timeout_ms,
-                                          .lock_timeout_ms = ctl->config.lock_timeout_ms,
-                                          .pgbouncer = ctl->config.database.pgbouncer};
+    const struct bk_pg_options options = ctl_database_options(ctl);
     struct bk_pg *pg = NULL;
     (void)bk_pg_open(&pg, &options, bk_clock_now() + ctl->config.connect_timeout_ms, error);
     return pg;

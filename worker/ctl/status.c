@@ -6,76 +6,11 @@
 #include "common/json.h"
 #include "common/timestamp.h"
 #include "worker/ctl/ctl.h"
+#include "worker/report.h"
 
 enum { WATCH_MS = 1000 };
 
 /* --- workers ------------------------------------------------------------------------------------------------------------ */
-
-/* worker:<name> of an incarnation "<name>@<unique>". */
-static enum bk_status read_worker(struct ctl *ctl, struct bk_span incarnation, struct bk_reply **facts,
-                                  struct bk_error *error)
-{
-    const char *at = incarnation.size ? memrchr(incarnation.at, '@', incarnation.size) : NULL;
-    BK_AUTO_TEXT key = {0};
-    bk_text_puts(&key, "worker:");
-    bk_text_add(&key, incarnation.at, at ? (size_t)(at - incarnation.at) : incarnation.size);
-    const struct bk_span words[] = {bk_span_of("HGETALL"), {key.data, key.size}};
-    return bk_queue_command(ctl->queue, 2, words, 1, facts, error);
-}
-
-static enum bk_status list_workers(struct ctl *ctl, struct bk_reply **members, struct bk_error *error)
-{
-    const struct bk_span words[] = {bk_span_of("ZRANGE"), bk_span_of("workers"), bk_span_of("0"), bk_span_of("-1"),
-                                    bk_span_of("WITHSCORES")};
-    return bk_queue_command(ctl->queue, BK_COUNT(words), words, 1, members, error);
-}
-
-static void worker_json(struct bk_text *json, struct bk_span incarnation, int64_t lease_until,
-                        const struct bk_reply *facts)
-{
-    static const char *const texts[] = {"state", "breaker", "host", "version"};
-    static const char *const numbers[] = {"pid", "lanes", "held", "jobs", "started_at", "beat_at", "lease_ms"};
-    const char *at = memrchr(incarnation.at, '@', incarnation.size);
-    bk_text_puts(json, "{\"name\":");
-    bk_text_json(json, incarnation.at, at ? (size_t)(at - incarnation.at) : incarnation.size);
-    bk_text_puts(json, ",\"incarnation\":");
-    bk_text_json(json, incarnation.at, incarnation.size);
-    bk_text_printf(json, ",\"lease_until\":%lld", (long long)lease_until);
-    for (size_t i = 0; i < BK_COUNT(texts); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(facts, texts[i]));
-        bk_text_printf(json, ",\"%s\":", texts[i]);
-        bk_text_json(json, value.at, value.size);
-    }
-    for (size_t i = 0; i < BK_COUNT(numbers); i++)
-        bk_text_printf(json, ",\"%s\":%lld", numbers[i],
-                       (long long)bk_reply_integer(bk_reply_field(facts, numbers[i]), 0));
-    /* a worker wrote it, but it comes from outside all the same */
-    struct bk_span pool = bk_reply_text(bk_reply_field(facts, "pool"));
-    struct bk_json_member members[16];
-    size_t count = 0;
-    bool good = pool.size && bk_json_object(pool, members, BK_COUNT(members), &count, NULL) == BK_OK;
-    bk_text_puts(json, ",\"pool\":");
-    bk_text_add(json, good ? pool.at : "{}", good ? pool.size : 2);
-    bk_text_putc(json, '}');
-}
-
-enum bk_status ctl_workers_json(struct ctl *ctl, struct bk_text *json, struct bk_error *error)
-{
-    BK_AUTO(bk_reply) *members = NULL;
-    enum bk_status status = list_workers(ctl, &members, error);
-    bk_text_putc(json, '[');
-    for (size_t i = 0; status == BK_OK && i + 1 < bk_reply_count(members); i += 2) {
-        BK_AUTO(bk_reply) *facts = NULL;
-        struct bk_span incarnation = bk_reply_text(bk_reply_at(members, i));
-        status = read_worker(ctl, incarnation, &facts, error);
-        if (status != BK_OK)
-            break;
-        bk_text_puts(json, i ? "," : "");
-        worker_json(json, incarnation, bk_reply_integer(bk_reply_at(members, i + 1), 0), facts);
-    }
-    bk_text_putc(json, ']');
-    return status;
-}
 
 static void put_fact(struct bk_text *text, const struct bk_reply *facts, const char *name, int width)
 {
@@ -110,7 +45,7 @@ static void put_pool(struct bk_text *text, const struct bk_reply *facts)
 static enum bk_status workers_table(struct ctl *ctl, struct bk_text *text, struct bk_error *error)
 {
     BK_AUTO(bk_reply) *members = NULL;
-    enum bk_status status = list_workers(ctl, &members, error);
+    enum bk_status status = bk_report_workers(ctl->queue, &members, error);
     if (status != BK_OK)
         return status;
     if (bk_reply_count(members) == 0) {
@@ -122,7 +57,7 @@ static enum bk_status workers_table(struct ctl *ctl, struct bk_text *text, struc
     for (size_t i = 0; i + 1 < bk_reply_count(members); i += 2) {
         BK_AUTO(bk_reply) *facts = NULL;
         struct bk_span incarnation = bk_reply_text(bk_reply_at(members, i));
-        status = read_worker(ctl, incarnation, &facts, error);
+        status = bk_report_worker(ctl->queue, incarnation, &facts, error);
         if (status != BK_OK)
             return status;
         const char *at = memrchr(incarnation.at, '@', incarnation.size);
@@ -150,7 +85,8 @@ int ctl_workers(struct ctl *ctl)
         return ctl_usage("workers takes no arguments");
     BK_AUTO_TEXT text = {0};
     struct bk_error error = {0};
-    enum bk_status status = json ? ctl_workers_json(ctl, &text, &error) : workers_table(ctl, &text, &error);
+    enum bk_status status =
+        json ? bk_report_workers_json(ctl->queue, &text, &error) : workers_table(ctl, &text, &error);
     if (status != BK_OK)
         return ctl_failed(&error);
     if (json)
@@ -160,27 +96,6 @@ int ctl_workers(struct ctl *ctl)
 }
 
 /* --- status --------------------------------------------------------------------------------------------------------------- */
-
-static enum bk_status status_json(struct ctl *ctl, struct bk_text *json, struct bk_error *error)
-{
-    struct bk_queue_status q;
-    enum bk_status status = bk_queue_read_status(ctl->queue, &q, error);
-    if (status != BK_OK)
-        return status;
-    bk_text_printf(json, "{\"queue\":\"%s\",\"paused\":%s", ctl->config.queue, q.paused ? "true" : "false");
-    const struct {
-        const char *name;
-        int64_t value;
-    } counts[] = {{"inbox", q.inbox},   {"ready", q.ready},         {"waiting", q.waiting},
-                  {"active", q.active}, {"scheduled", q.scheduled}, {"retry", q.retry},
-                  {"dead", q.dead},     {"oldest_ms", q.oldest_ms}, {"oldest_dead_ms", q.oldest_dead_ms}};
-    for (size_t i = 0; i < BK_COUNT(counts); i++)
-        bk_text_printf(json, ",\"%s\":%lld", counts[i].name, (long long)counts[i].value);
-    bk_text_puts(json, ",\"workers\":");
-    status = ctl_workers_json(ctl, json, error);
-    bk_text_puts(json, "}\n");
-    return status;
-}
 
 static enum bk_status status_table(struct ctl *ctl, struct bk_text *text, struct bk_error *error)
 {
@@ -225,7 +140,8 @@ int ctl_status(struct ctl *ctl)
         struct bk_error error = {0};
         if (watch && isatty(STDOUT_FILENO))
             bk_text_puts(&text, "\x1b[H\x1b[J"); /* home, clear */
-        enum bk_status status = json ? status_json(ctl, &text, &error) : status_table(ctl, &text, &error);
+        enum bk_status status = json ? bk_report_status_json(ctl->queue, ctl->config.queue, &text, &error)
+                                     : status_table(ctl, &text, &error);
         if (status != BK_OK && !watch)
             return ctl_failed(&error);
         if (status != BK_OK)
