@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,10 +21,21 @@ typedef int bk_mhd_result;
 typedef enum MHD_Result bk_mhd_result;
 #endif
 
+/* A connection, from its start to its end. */
+struct peer {
+    int fd;
+    bk_ms since; /* monotonic; waiting for a request's head from then on; 0: it has one */
+    struct peer *next;
+    struct peer **link; /* what points at it */
+};
+
 struct bk_http_server {
     struct bk_http_options options;
     struct MHD_Daemon *daemon;
     unsigned port;
+    pthread_mutex_t lock; /* of what follows */
+    struct peer *peers;
+    bk_ms swept_at;
 };
 
 /* What is kept between the calls for one request. */
@@ -103,6 +115,60 @@ static bk_mhd_result answer_request(struct bk_http_server *server, struct MHD_Co
     return send_answer(connection, &answer);
 }
 
+/* --- who dribbles -------------------------------------------------------------------------------------------------
+
+   libmicrohttpd's own timeout starts anew with each byte, so a head that comes a byte at a time would hold its
+   connection for ever. Whenever somebody new comes, those who have been about it for too long are shown out: then,
+   and only then, it matters. Shutting the socket down wakes the thread it belongs to, which closes it. */
+
+static void show_out_the_slow(struct bk_http_server *server, bk_ms now)
+{
+    bk_ms limit = now - (bk_ms)server->options.request_limit_s * 1000;
+    if (now - server->swept_at < 500)
+        return;
+    server->swept_at = now;
+    for (struct peer *peer = server->peers; peer; peer = peer->next) {
+        if (peer->since && peer->since < limit)
+            (void)shutdown(peer->fd, SHUT_RDWR);
+    }
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct bk_http_server *server = cls;
+    struct peer *peer = *context;
+    pthread_mutex_lock(&server->lock);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer = bk_zalloc(sizeof(*peer));
+        *peer = (struct peer){info ? info->connect_fd : -1, bk_clock_now(), server->peers, &server->peers};
+        if (peer->next)
+            peer->next->link = &peer->next;
+        server->peers = peer;
+        *context = peer;
+        show_out_the_slow(server, peer->since);
+    } else if (peer) {
+        *peer->link = peer->next;
+        if (peer->next)
+            peer->next->link = peer->link;
+        free(peer);
+        *context = NULL;
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* Whether this connection waits for a request's head. */
+static void note_waiting(struct bk_http_server *server, struct MHD_Connection *connection, bool waiting)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct peer *peer = info ? info->socket_context : NULL;
+    pthread_mutex_lock(&server->lock);
+    if (peer)
+        peer->since = waiting ? bk_clock_now() : 0;
+    pthread_mutex_unlock(&server->lock);
+}
+
 static bk_mhd_result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
                                 const char *version, const char *data, size_t *size, void **state)
 {
@@ -113,6 +179,7 @@ static bk_mhd_result on_request(void *cls, struct MHD_Connection *connection, co
         exchange = bk_zalloc(sizeof(*exchange));
         exchange->deadline = bk_clock_now() + (bk_ms)server->options.request_limit_s * 1000;
         *state = exchange;
+        note_waiting(server, connection, false);
         return MHD_YES;
     }
     if (*size > 0) {
@@ -129,12 +196,11 @@ static bk_mhd_result on_request(void *cls, struct MHD_Connection *connection, co
 
 static void on_done(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why)
 {
-    (void)cls;
-    (void)connection;
     (void)why;
     struct exchange *exchange = *state;
     if (!exchange)
         return;
+    note_waiting(cls, connection, true);
     bk_text_deinit(&exchange->body);
     free(exchange);
     *state = NULL;
@@ -213,15 +279,17 @@ enum bk_status bk_http_start(struct bk_http_server **out, const struct bk_http_o
     struct bk_http_server *server = bk_zalloc(sizeof(*server));
     server->options = *options;
     server->port = port;
+    (void)pthread_mutex_init(&server->lock, NULL);
     unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         BK_MAX(options->connections, options->threads), MHD_OPTION_PER_IP_CONNECTION_LIMIT, options->per_client,
         MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)32768,
-        MHD_OPTION_NOTIFY_COMPLETED, on_done, NULL, options->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END,
-        options->threads, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_done, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        options->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, options->threads, MHD_OPTION_END);
     if (!server->daemon) {
         (void)close(fd);
+        (void)pthread_mutex_destroy(&server->lock);
         free(server);
         return bk_fail(error, BK_OPERATOR, "the HTTP server on %s cannot be started", options->address);
     }
@@ -233,6 +301,7 @@ struct bk_http_server *bk_http_stop(struct bk_http_server *server)
 {
     if (server) {
         MHD_stop_daemon(server->daemon);
+        (void)pthread_mutex_destroy(&server->lock);
         free(server);
     }
     return NULL;

@@ -133,6 +133,7 @@ static enum bk_status connect_to(struct bk_redis **out, const char *host, int po
         bk_error_prefix(error, "redis %s", peer);
         return status;
     }
+    BK_ASSERT(addresses.count > 0);
     for (size_t i = 0; i < addresses.count; i++) {
         bk_ms share = bk_clock_now() + bk_clock_left(deadline) / (bk_ms)(addresses.count - i);
         status = connect_once(out, addresses.list[i], port, peer, share, error);

@@ -69,7 +69,7 @@ static struct lookup *start(const char *host)
     (void)pthread_condattr_destroy(&attr);
     pthread_t thread;
     if (pthread_create(&thread, NULL, look, lookup) != 0) {
-        let_go(lookup); /* the thread's share */
+        lookup->holders = 1; /* nobody else has it */
         lookup->ended = true;
         lookup->why = EAI_AGAIN;
         return lookup;

@@ -74,7 +74,8 @@ void *bk_watcher_run(void *arg)
             if (failures == 0)
                 bk_log(BK_LOG_WARN, "watcher: %s (%s); new entries are found by looking instead", error.text,
                        bk_status_label(status));
-            (void)bk_service_pause(service, RETRY_BASE_MS + bk_backoff(RETRY_BASE_MS, failures++, RETRY_CAP_MS, bk_random()));
+            (void)bk_service_pause(service,
+                                   RETRY_BASE_MS + bk_backoff(RETRY_BASE_MS, failures++, RETRY_CAP_MS, bk_random()));
         } else {
             failures = 0;
         }
