@@ -254,6 +254,25 @@ static void check_memory(struct doctor *doctor, struct bk_span info)
             (long long)(most / 1048576));
 }
 
+/* Redis 7.0 checks what functions did, when it reads it back from its log at start, against the rights of the user
+ * `default`, and passes over what that user may not do: with fewer rights, settled jobs would come back and taken ones
+ * vanish. It may be off, but must keep all rights. */
+static void check_default_user(struct doctor *doctor)
+{
+    const struct bk_span words[] = {bk_span_of("ACL"), bk_span_of("GETUSER"), bk_span_of("default")};
+    BK_AUTO(bk_reply) *reply = NULL;
+    if (bk_queue_raw(doctor->ctl->queue, BK_COUNT(words), words, &reply, NULL) != BK_OK) {
+        say(doctor, WARN, "user default",
+            "its rights may not be read by this user: see that it has ~* &* +@all, if off");
+        return;
+    }
+    bool all = bk_span_is(bk_reply_text(bk_reply_field(reply, "commands")), "+@all") &&
+               bk_span_is(bk_reply_text(bk_reply_field(reply, "keys")), "~*");
+    say(doctor, all ? OK : FAIL, "user default", "%s",
+        all ? "has all rights, so that Redis can read back its log"
+            : "has lost rights: a restart of Redis passes over what functions did; set `user default off ~* &* +@all`");
+}
+
 static bool check_redis(struct doctor *doctor)
 {
     struct bk_error error = {0};
@@ -277,6 +296,7 @@ static bool check_redis(struct doctor *doctor)
     say(doctor, old ? FAIL : OK, "redis", "version %s%s", version, old ? ": functions need 7.0" : "");
     say(doctor, strcmp(role, "master") == 0 ? OK : FAIL, "redis role", "%s", role);
     check_durability(doctor, info);
+    check_default_user(doctor);
     check_memory(doctor, info);
     return true;
 }
