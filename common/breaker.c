@@ -125,6 +125,13 @@ bool bk_breaker_end(struct bk_breaker *b, struct bk_permit permit, enum bk_call_
     return end_closed(b, failed, slow, now);
 }
 
+void bk_breaker_hint(struct bk_breaker *b, bk_ms now)
+{
+    bk_ms opened_at = b->until - b->wait_ms;
+    if (b->state == BK_BREAKER_OPEN && b->mode == BK_BREAKER_AUTO)
+        b->until = BK_MIN(b->until, BK_MAX(now, opened_at + b->settings.open_ms));
+}
+
 bool bk_breaker_force(struct bk_breaker *b, enum bk_breaker_mode mode, bk_ms now)
 {
     if (mode == b->mode)

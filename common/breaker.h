@@ -85,6 +85,11 @@ bool bk_breaker_ask(struct bk_breaker *breaker, bk_ms now, struct bk_permit *per
 bool bk_breaker_end(struct bk_breaker *breaker, struct bk_permit permit, enum bk_call_result result,
                     uint64_t connections, bk_ms now);
 
+/** Something has shown that the server may be back (a new connection could be made): the next probe may go at once, but
+ *  not before the breaker has been open for the first wait, so that a server which connects and then fails is not asked
+ *  faster than that. Nothing happens in any other state. */
+void bk_breaker_hint(struct bk_breaker *breaker, bk_ms now);
+
 /** What an operator wants. Returns true when the state changed. */
 bool bk_breaker_force(struct bk_breaker *breaker, enum bk_breaker_mode mode, bk_ms now);
 

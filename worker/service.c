@@ -151,9 +151,28 @@ static void log_transition(const struct bk_service *service, const struct bk_err
     }
 }
 
+static uint64_t connections_opened(struct bk_service *service)
+{
+    struct bk_pool_stats stats;
+    bk_pool_read_stats(service->pool, &stats);
+    return stats.opened;
+}
+
+/* After a long outage the next probe may be half a minute away. The pool goes on trying to connect all the while, so it
+ * knows first. Under the lock. */
+static void look_for_life(struct bk_service *service)
+{
+    if (service->breaker.state != BK_BREAKER_OPEN)
+        return;
+    uint64_t opened = connections_opened(service);
+    if (opened > service->opened_before)
+        bk_breaker_hint(&service->breaker, bk_clock_now());
+}
+
 bool bk_service_ask(struct bk_service *service, struct bk_permit *permit, bk_ms *retry_at, bool *probe)
 {
     pthread_mutex_lock(&service->lock);
+    look_for_life(service);
     enum bk_breaker_state before = service->breaker.state;
     bool granted = bk_breaker_ask(&service->breaker, bk_clock_now(), permit, retry_at);
     if (service->breaker.state != before)
@@ -167,8 +186,10 @@ void bk_service_end_call(struct bk_service *service, struct bk_permit permit, en
                          uint64_t connections, const struct bk_error *why)
 {
     pthread_mutex_lock(&service->lock);
-    if (bk_breaker_end(&service->breaker, permit, result, connections, bk_clock_now()))
+    if (bk_breaker_end(&service->breaker, permit, result, connections, bk_clock_now())) {
+        service->opened_before = connections_opened(service);
         log_transition(service, why);
+    }
     pthread_cond_broadcast(&service->changed); /* whoever waits for its turn may have it now */
     pthread_mutex_unlock(&service->lock);
 }

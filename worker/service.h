@@ -50,6 +50,7 @@ struct bk_service {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below that somebody may wait for */
     struct bk_breaker breaker;
+    uint64_t opened_before; /* connections the pool had opened when the breaker opened; one more is a sign of life */
     /* Between a batch that the database has just failed and the breaker's verdict: see bk_service_end_turn. */
     bool doubted;          /* nothing is taken until the database has answered a probe */
     unsigned failed_turns; /* in a row; the pause before the next look grows with them */

@@ -212,8 +212,21 @@ hot_resource() {
   recovers
 }
 
+# The waits between probes have doubled to sixteen seconds; the pool sees the server first.
+gone_for_long() {
+  begin 'gone for long' BOOKING_BREAKER_OPEN_MAX_MS=30000
+  servers pg-stop-fast
+  breakers_open
+  wait_until 40 grep -q 'next probe in 16000 ms' "$T/alice.log" || bail 'the waits do not double'
+  wait_until 40 grep -q 'next probe in 16000 ms' "$T/bob.log" || bail 'the waits do not double'
+  servers pg-start
+  healed
+  slack=1 recovers
+}
+
 run stop_immediate
 run stop_fast
+run gone_for_long
 run frozen
 run backend_killed
 run terminated

@@ -301,6 +301,48 @@ Test(breaker, waits_twice_as_long_after_each_failed_probe_up_to_a_limit)
     }
 }
 
+/* Opens it, and lets its probes fail until it waits for `wait_ms`. */
+static void open_for(bk_ms wait_ms)
+{
+    for (unsigned i = 0; i < usual.consecutive; i++)
+        (void)call_for(BK_CALL_BAD, 200);
+    while (breaker.wait_ms < wait_ms) {
+        now = breaker.until;
+        (void)call_for(BK_CALL_BAD, 1);
+    }
+    cr_assert_eq(breaker.state, BK_BREAKER_OPEN);
+}
+
+Test(breaker, a_sign_of_life_brings_the_next_probe_forward)
+{
+    open_for(16000);
+    now += 5000;
+    cr_assert(refused(), "eleven seconds are left");
+
+    bk_breaker_hint(&breaker, now);
+
+    (void)must_ask();
+    cr_expect_eq(breaker.state, BK_BREAKER_HALF_OPEN);
+}
+
+Test(breaker, a_sign_of_life_does_not_make_it_ask_faster_than_the_first_wait)
+{
+    open_for(16000);
+    now += usual.open_ms - 1;
+    bk_breaker_hint(&breaker, now);
+    cr_expect(refused());
+    now += 1;
+    (void)must_ask();
+}
+
+Test(breaker, a_sign_of_life_means_nothing_while_forced_open)
+{
+    (void)bk_breaker_force(&breaker, BK_BREAKER_FORCED_OPEN, now);
+    now += 100000;
+    bk_breaker_hint(&breaker, now);
+    cr_expect(refused());
+}
+
 Test(breaker, waits_the_first_time_again_once_it_has_closed)
 {
     half_open_it();
