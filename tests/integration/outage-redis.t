@@ -151,7 +151,7 @@ password() {
   REDIS_URL=${REDIS_URL/:one@/:two@}
   redis client kill type normal >/dev/null
   fired 'no worker is ready' wait_until 30 all_ready 503
-  fired 'they say why' log_says 'WRONGPASS'
+  fired 'they say why' wait_until 20 log_says 'WRONGPASS'
   redis config set requirepass one >/dev/null
   REDIS_URL=${REDIS_URL/:two@/:one@}
   healed
