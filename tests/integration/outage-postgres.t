@@ -37,7 +37,7 @@ frozen() {
   wait_until 20 past "$thaw_at"
   servers pg-thaw
   healed
-  fired 'a call ran into its deadline' log_says 'no answer in time'
+  fired 'a call ran into its deadline' wait_until 20 log_says 'no answer in time'
   recovers
 }
 
@@ -106,7 +106,7 @@ read_only() {
   sql 'alter system set default_transaction_read_only = on'
   reload
   breakers_open
-  fired 'writes are refused' log_says '25006|read-only'
+  fired 'writes are refused' wait_until 20 log_says '25006|read-only'
   sql 'alter system reset default_transaction_read_only'
   reload
   healed
@@ -127,7 +127,7 @@ password() {
   sql "alter role app_worker password 'two'"
   terminate >/dev/null
   breakers_open
-  fired 'the server wants another' log_says '28P01'
+  fired 'the server wants another' wait_until 20 log_says '28P01'
   sql "alter role app_worker password 'one'"
   healed
   recovers
@@ -139,7 +139,7 @@ rejected() {
   door reject
   terminate >/dev/null
   breakers_open
-  fired 'the door is closed' log_says '28000'
+  fired 'the door is closed' wait_until 20 log_says '28000'
   door trust
   healed
   recovers
@@ -149,7 +149,7 @@ no_right() {
   begin 'booking.apply may not be called'
   sql 'revoke execute on function booking.apply(jsonb) from booking_worker'
   breakers_open
-  fired 'the server refuses' log_says '42501'
+  fired 'the server refuses' wait_until 20 log_says '42501'
   sql 'grant execute on function booking.apply(jsonb) to booking_worker'
   healed
   recovers
@@ -166,7 +166,7 @@ disk_full() {
          if commands <> '[]' then raise 'could not extend file: No space left on device' using errcode = '53100'; end if;
        end \$\$;"
   fired 'the breakers opened' wait_until 60 metric_at_least booking_breaker_transitions_total'{to="open"}' 2
-  fired 'the server says so' log_says '53100'
+  fired 'the server says so' wait_until 20 log_says '53100'
   most=$(most_requeues)
   ok "$scenario: no job was handed back more than 5 times ($most)" test "$most" -le 5
   sql "drop function booking.apply(jsonb); alter function booking.apply_for_real(jsonb) rename to apply;"

@@ -26,7 +26,7 @@ frozen() {
   wait_until 20 past "$thaw_at"
   servers redis-thaw
   healed
-  fired 'a call ran into its deadline' log_says 'no answer in time'
+  fired 'a call ran into its deadline' wait_until 20 log_says 'no answer in time'
   recovers
 }
 
@@ -127,7 +127,7 @@ paused() {
   fired 'no worker is ready' wait_until 30 all_ready 503
   wait_until 20 redis ping # answered when the pause is over
   healed
-  fired 'a call ran into its deadline' log_says 'no answer in time'
+  fired 'a call ran into its deadline' wait_until 20 log_says 'no answer in time'
   recovers
 }
 
