@@ -161,8 +161,7 @@ bool bk_dead_line(struct bk_text *text, const struct bk_reply *fields)
     static const char *const texts[] = {"id", "kind", "key", "traceparent"};
     static const char *const raw[] = {"args", "not_before", "expires_at", "reply"};
     struct bk_span args = bk_reply_text(bk_reply_field(fields, "args"));
-    if (!args.size || bk_reply_field(fields, "raw") || !bk_utf8_valid(args.at, args.size, NULL) ||
-        memchr(args.at, '\n', args.size))
+    if (!args.size || bk_reply_field(fields, "raw") || memchr(args.at, '\n', args.size))
         return false;
     size_t start = text->size;
     for (size_t i = 0; i < BK_COUNT(texts); i++) {
@@ -177,7 +176,16 @@ bool bk_dead_line(struct bk_text *text, const struct bk_reply *fields)
         if (value.at)
             bk_text_printf(text, ",\"%s\":%.*s", raw[i], (int)value.size, value.at);
     }
-    bk_text_puts(text, "}\n");
+    bk_text_putc(text, '}');
+    struct bk_json_member members[2 * (BK_COUNT(texts) + BK_COUNT(raw))];
+    size_t count = 0;
+    if (bk_json_object((struct bk_span){text->data + start, text->size - start}, members, BK_COUNT(members), &count,
+                       NULL) != BK_OK) { /* args that are no JSON */
+        text->size = start;
+        text->data[start] = '\0';
+        return false;
+    }
+    bk_text_putc(text, '\n');
     return true;
 }
 

@@ -7,7 +7,7 @@
 #include "common/json.h"
 #include "common/timestamp.h"
 
-enum bk_status bk_report_worker(struct bk_queue *queue, struct bk_span incarnation, struct bk_reply **facts,
+enum bk_status bk_report_worker(struct bk_queue *queue, struct bk_span incarnation, struct bk_reply **out,
                                 struct bk_error *error)
 {
     const char *at = incarnation.size ? memrchr(incarnation.at, '@', incarnation.size) : NULL;
@@ -15,14 +15,14 @@ enum bk_status bk_report_worker(struct bk_queue *queue, struct bk_span incarnati
     bk_text_puts(&key, "worker:");
     bk_text_add(&key, incarnation.at, at ? (size_t)(at - incarnation.at) : incarnation.size);
     const struct bk_span words[] = {bk_span_of("HGETALL"), {key.data, key.size}};
-    return bk_queue_command(queue, 2, words, 1, facts, error);
+    return bk_queue_command(queue, 2, words, 1, out, error);
 }
 
-enum bk_status bk_report_workers(struct bk_queue *queue, struct bk_reply **members, struct bk_error *error)
+enum bk_status bk_report_workers(struct bk_queue *queue, struct bk_reply **out, struct bk_error *error)
 {
     const struct bk_span words[] = {bk_span_of("ZRANGE"), bk_span_of("workers"), bk_span_of("0"), bk_span_of("-1"),
                                     bk_span_of("WITHSCORES")};
-    return bk_queue_command(queue, BK_COUNT(words), words, 1, members, error);
+    return bk_queue_command(queue, BK_COUNT(words), words, 1, out, error);
 }
 
 static void worker_json(struct bk_text *json, struct bk_span incarnation, int64_t lease_until,

@@ -93,9 +93,9 @@ void session_begin(struct sessions *sessions, const struct token *token, char id
 bool session_find(struct sessions *sessions, const char *id, struct caller *caller);
 void session_end(struct sessions *sessions, const char *id);
 /** How long this client has to wait before it may present a token, ms; 0: not at all. */
-bk_ms login_wait(struct sessions *sessions, const char *client);
+bk_ms login_wait(struct sessions *sessions, const char *address);
 /** Notes how presenting one went. */
-void login_noted(struct sessions *sessions, const char *client, bool good);
+void login_noted(struct sessions *sessions, const char *address, bool good);
 
 /* --- sample.c ----------------------------------------------------------------------------------------------------- */
 

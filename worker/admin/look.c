@@ -7,7 +7,7 @@
 #include "worker/find.h"
 #include "worker/report.h"
 
-enum { PAGE_MOST = 200, WALK_MOST_MS = 1500, EXPORT_MOST = 4 << 20 };
+enum { PAGE_MOST = 200, WALK_MOST_MS = 1500, COUNT_MOST_MS = 6000, EXPORT_MOST = 4 << 20 };
 
 static const char *query(const struct exchange *exchange, const char *name)
 {
@@ -77,7 +77,7 @@ static bool count_one(void *arg, struct bk_span ticket, const struct bk_reply *f
 static void count_dead(struct exchange *exchange, struct bk_dead_walk *walk)
 {
     struct bk_error error = {0};
-    walk->deadline = bk_clock_now() + 4 * WALK_MOST_MS;
+    walk->deadline = bk_clock_now() + COUNT_MOST_MS;
     if (bk_dead_walk(exchange->queue, walk, count_one, NULL, &error) != BK_OK) {
         admin_failed(exchange, &error);
         return;

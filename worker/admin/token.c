@@ -72,7 +72,8 @@ static const char *read_line(struct tokens *tokens, char *line)
     const char *role = strtok_r(NULL, blanks, &rest);
     const char *secret = strtok_r(NULL, blanks, &rest);
     struct token token = {0};
-    if (!role || !secret || strtok_r(NULL, blanks, &rest))
+    const char *more = strtok_r(NULL, blanks, &rest);
+    if (!role || !secret || more)
         return "expected `name role token`";
     if (!is_name(name))
         return "name: expected 1 to 40 of A-Z a-z 0-9 _ . @ -";
