@@ -66,6 +66,11 @@ static struct bk_reply *command(const char *format, ...)
     return reply;
 }
 
+static void forget(struct bk_reply *reply)
+{
+    (void)bk_reply_free(reply);
+}
+
 static int64_t number(const char *verb, const char *key)
 {
     BK_AUTO(bk_reply) *reply = command("%s %s", verb, key);
@@ -300,8 +305,8 @@ Test(queue, a_dead_letter_brought_back_takes_its_place_in_line)
 
 Test(queue, malformed_entries_keep_every_byte_and_hold_no_gate)
 {
-    BK_AUTO(bk_reply) *entry = command("XADD @inbox * id m1 kind k key k args {} id again");
-    BK_AUTO(bk_reply) *other = command("XADD @inbox * what ever");
+    forget(command("XADD @inbox * id m1 kind k key k args {} id again"));
+    forget(command("XADD @inbox * what ever"));
     join("w@1", 60000);
     struct bk_taken taken = take("w@1", 0, 64);
     cr_assert_eq(taken.count, 2);
@@ -317,7 +322,7 @@ Test(queue, malformed_entries_keep_every_byte_and_hold_no_gate)
 /* Sets a lease to a time that is over, instead of waiting for it. */
 static void let_lease_run_out(const char *worker)
 {
-    BK_AUTO(bk_reply) *done = command("ZADD @workers 1 %s", worker);
+    forget(command("ZADD @workers 1 %s", worker));
 }
 
 Test(queue, the_jobs_of_a_silent_worker_go_to_others)
@@ -454,8 +459,8 @@ Test(queue, a_call_that_meets_a_key_of_the_wrong_type_changes_nothing)
         add("f3", "l");
         join("w@1", 60000);
         struct bk_taken held = take("w@1", 0, 1);
-        BK_AUTO(bk_reply) *gone = command("DEL %s", sabotaged[i]);
-        BK_AUTO(bk_reply) *set = command("SET %s rubbish", sabotaged[i]);
+        forget(command("DEL %s", sabotaged[i]));
+        forget(command("SET %s rubbish", sabotaged[i]));
         char *before = dump();
 
         struct bk_taken taken = {0};
@@ -483,13 +488,13 @@ Test(queue, a_full_redis_can_be_emptied)
     for (int i = 0; i < 20; i++)
         add("full", "k");
     join("w@1", 60000);
-    BK_AUTO(bk_reply) *limit = command("CONFIG SET maxmemory 1");
+    forget(command("CONFIG SET maxmemory 1"));
     struct bk_taken taken = take("w@1", 0, 64);
     cr_assert_eq(taken.count, 1);
     (void)settle("w@1", (struct bk_settlement){.ticket = taken.jobs[0].ticket, .fate = BK_FATE_DONE});
     struct bk_taken next = take("w@1", 0, 64);
     cr_expect_eq(next.count, 1);
-    BK_AUTO(bk_reply) *no_limit = command("CONFIG SET maxmemory 0");
+    forget(command("CONFIG SET maxmemory 0"));
     expect_sound(19, "with memory full");
     bk_taken_deinit(&taken);
     bk_taken_deinit(&next);
@@ -572,8 +577,8 @@ Test(queue, whatever_happens_each_job_is_in_one_place, .timeout = 120)
             living++;
             break;
         case 3: {
-            BK_AUTO(bk_reply) *later = command("XADD @inbox * id any kind k key %s args {} not_before %lld", key,
-                                               (long long)(bk_clock_wall() + (bk_ms)(bk_random() % 20)));
+            forget(command("XADD @inbox * id any kind k key %s args {} not_before %lld", key,
+                           (long long)(bk_clock_wall() + (bk_ms)(bk_random() % 20))));
             living++;
             break;
         }
