@@ -13,7 +13,7 @@
 #include "common/log.h"
 #include "common/pool.h"
 
-enum { THREADS = 32, CONNECTIONS = 4, BORROWS = 100000 };
+enum { THREADS = 32, CONNECTIONS = 4, BORROWS = 100000, ALONE = 100000 };
 
 static struct bk_pool *pool;
 static _Atomic long served;
@@ -40,6 +40,19 @@ static void *borrow(void *arg)
         bk_pool_release(pool, pg, fate);
     }
     return NULL;
+}
+
+/* What a borrow and a return cost when nobody else wants one, told and not judged: ns. */
+static long cost_alone(void)
+{
+    int64_t began_us = bk_clock_now_us();
+    for (int i = 0; i < ALONE; i++) {
+        struct bk_pg *pg = NULL;
+        if (bk_pool_acquire(pool, bk_clock_now() + 1000, "alone", &pg, NULL, NULL) != BK_OK)
+            return -1;
+        bk_pool_release(pool, pg, BK_POOL_KEEP);
+    }
+    return (long)((bk_clock_now_us() - began_us) * 1000 / ALONE);
 }
 
 int main(void)
@@ -70,6 +83,7 @@ int main(void)
         return 2;
     }
     bk_pool_release(pool, first, BK_POOL_KEEP);
+    (void)printf("%ld ns for a borrow and a return, uncontended\n", cost_alone());
     pthread_t threads[THREADS];
     bk_ms began = bk_clock_now();
     for (int i = 0; i < THREADS; i++)
