@@ -23,11 +23,6 @@ bk_ms bk_clock_wall(void)
     return read_us(CLOCK_REALTIME) / 1000;
 }
 
-int64_t bk_clock_cpu_us(void)
-{
-    return read_us(CLOCK_PROCESS_CPUTIME_ID);
-}
-
 int bk_clock_left(bk_ms deadline)
 {
     bk_ms left = deadline - bk_clock_now();

@@ -18,7 +18,5 @@ bk_ms bk_clock_wall(void);
 int bk_clock_left(bk_ms deadline);
 /** `deadline` as a timespec of CLOCK_MONOTONIC, for pthread_cond_timedwait. Any thread. */
 struct timespec bk_clock_timespec(bk_ms deadline);
-/** CPU time this process has used so far, user and system, microseconds. Any thread. */
-int64_t bk_clock_cpu_us(void);
 
 #endif

@@ -266,11 +266,6 @@ bool bk_redis_broken(const struct bk_redis *redis)
     return redis->broken;
 }
 
-const char *bk_redis_peer(const struct bk_redis *redis)
-{
-    return redis->peer;
-}
-
 /* --- talking ------------------------------------------------------------------------------------------------------ */
 
 void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span *words)

@@ -30,8 +30,6 @@ BK_DEFINE_AUTO(bk_redis, bk_redis_close)
 bool bk_redis_broken(const struct bk_redis *redis);
 /** Where the server said that our keys are now ("host:port" of a MOVED answer); "" if it did not. Lent. */
 const char *bk_redis_moved_to(const struct bk_redis *redis);
-/** Where it is connected to, for messages; lent. */
-const char *bk_redis_peer(const struct bk_redis *redis);
 
 /** Puts a command into the buffer; nothing is sent yet. The bytes are copied. */
 void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span *words);

@@ -5,18 +5,13 @@ const double bk_seconds_bounds[BK_HISTOGRAM_BUCKETS - 1] = {0.001, 0.0025, 0.005
                                                             0.5,   1,      2.5,   5,    10,    60,   600};
 const double bk_jobs_bounds[BK_HISTOGRAM_BUCKETS - 1] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1000};
 
-void bk_histogram_add_many(struct bk_histogram *histogram, double value, uint64_t times)
+void bk_histogram_add(struct bk_histogram *histogram, double value)
 {
     unsigned i = 0;
     while (i < BK_HISTOGRAM_BUCKETS - 1 && value > histogram->bounds[i])
         i++;
-    (void)atomic_fetch_add_explicit(&histogram->buckets[i], times, memory_order_relaxed);
-    (void)atomic_fetch_add_explicit(&histogram->sum_micro, (uint64_t)(value * 1e6) * times, memory_order_relaxed);
-}
-
-void bk_histogram_add(struct bk_histogram *histogram, double value)
-{
-    bk_histogram_add_many(histogram, value, 1);
+    (void)atomic_fetch_add_explicit(&histogram->buckets[i], 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&histogram->sum_micro, (uint64_t)(value * 1e6), memory_order_relaxed);
 }
 
 void bk_metrics_init(struct bk_metrics *metrics)

@@ -21,8 +21,6 @@ extern const double bk_jobs_bounds[BK_HISTOGRAM_BUCKETS - 1];
 
 /** Adds one observation. Any thread. */
 void bk_histogram_add(struct bk_histogram *histogram, double value);
-/** Adds `times` equal observations. Any thread. */
-void bk_histogram_add_many(struct bk_histogram *histogram, double value, uint64_t times);
 
 #define BK_OUTCOMES(X) X(applied) X(rejected) X(dead)
 enum bk_outcome {
