@@ -16,6 +16,7 @@
 
 #include <libpq-fe.h>
 
+#include "common/crash.h"
 #include "common/sqlstate.h"
 #include "common/text.h"
 
@@ -397,8 +398,10 @@ static enum bk_status finish(struct bk_pg *pg, bk_ms deadline, PGresult **rows, 
     struct verdict verdict = {0};
     struct bk_error lost_error = {0};
     enum bk_status status = flush(pg, deadline, &lost_error);
-    if (status == BK_OK)
+    if (status == BK_OK) {
+        bk_crash_request_sent();
         status = drain(pg, deadline, rows, &verdict, &lost_error);
+    }
     if (verdict.failed) {
         /* An ERROR the server has recovered from is a clear no; anything that ended the session is not. */
         bool clear = status == BK_OK && !verdict.fatal && PQtransactionStatus(pg->conn) == PQTRANS_IDLE;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crash.h"
 #include "common/embedded.h"
 
 extern const struct bk_embedded bk_queue_library[];
@@ -400,6 +401,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const struct bk_turn_name *
         append_take(queue, name, take);
     if (count) {
         BK_AUTO(bk_reply) *reply = NULL;
+        bk_crash_name_request("settle_sent");
         status = bk_redis_receive(queue->redis, deadline, &reply, error);
         if (status == BK_OK) {
             turn->settled = true;

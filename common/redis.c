@@ -19,6 +19,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include "common/crash.h"
 #include "common/resolve.h"
 
 struct bk_redis {
@@ -295,6 +296,8 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
             if (redisBufferWrite(redis->context, &done) != REDIS_OK)
                 return broke(redis, BK_UNKNOWN, error, redis->context->errstr);
             sent = done;
+            if (sent)
+                bk_crash_request_sent();
         }
         void *got = NULL;
         if (redisGetReplyFromReader(redis->context, &got) != REDIS_OK)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "worker/command.h"
 
@@ -414,6 +415,7 @@ void bk_apply_batch(struct bk_apply *apply, struct bk_batch *batch)
             tasks[count++] = &batch->tasks[i];
     }
     put_off_same_ids(tasks, &count);
+    bk_crash_point("decided");
     if (count > 0)
         apply_part(apply, (struct part){tasks, count, false}, true);
     else

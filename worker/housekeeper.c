@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/backoff.h"
+#include "common/crash.h"
 #include "common/log.h"
 #include "worker/service.h"
 
@@ -160,6 +161,7 @@ static enum bk_status beat(struct keeper *keeper, const struct facts *facts, str
     if (status != BK_OK)
         return status;
     if (pulse.alive) {
+        bk_crash_point("beat");
         obey(keeper, pulse.breaker);
         leased(service, NULL, asked_at);
         return BK_OK;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "worker/apply.h"
 
@@ -136,6 +137,8 @@ static void note_take(struct turn *turn, const struct bk_taken *taken)
 {
     struct bk_service *service = turn->lane->service;
     bk_ms now = bk_clock_now();
+    if (taken->count)
+        bk_crash_point("taken");
     pthread_mutex_lock(&service->lock);
     service->takes++;
     service->progress_at = now;
@@ -188,6 +191,8 @@ static void on_redis_failure(struct turn *turn, enum bk_status status, const str
 
 static void on_settled(struct turn *turn, const struct bk_turn *done)
 {
+    if (turn->batch.count)
+        bk_crash_point("settled");
     if (done->lost > 0) {
         (void)atomic_fetch_add(&turn->lane->service->metrics.lost_lease, done->lost);
         bk_log(BK_LOG_WARN, "lane %u: %zu jobs were not ours any more: the lease had run out, somebody else has them",

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "worker/health.h"
@@ -227,6 +228,7 @@ static void leave(struct bk_service *service)
 {
     if (!service->worker[0])
         return;
+    bk_crash_point("leave");
     BK_AUTO(bk_queue) *queue = bk_queue_open(&service->queue_options);
     struct bk_error error = {0};
     int64_t handed_back = 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crash.h"
 #include "common/sqlstate.h"
 
 static void write_commands(struct bk_text *json, const struct bk_store *store, const struct bk_store_command *commands,
@@ -70,7 +71,10 @@ static enum bk_status query(const struct bk_store *store, const char *sql, size_
     if (status != BK_OK)
         return status;
     bk_ms until = BK_MIN(deadline, bk_clock_now() + store->call_timeout_ms);
+    bk_crash_name_request(count ? "sent" : NULL);
     status = bk_pg_query(pg, sql, count, params, until, &answer->rows, error);
+    if (status == BK_OK && count)
+        bk_crash_point("answered");
     answer->degraded = bk_pg_take_degraded(pg);
     bk_pool_release(store->pool, pg, fate_after(status, error));
     return status == BK_OK ? BK_OK : as_contention(status, error);
