@@ -26,7 +26,8 @@ beaten() {
 }
 
 # --- open
-begin open BOOKING_LEASE_MS=2000
+scenario=open
+begin BOOKING_LEASE_MS=2000
 forced open
 ok 'open: no worker is ready' wait_until 20 all_ready 503
 ok 'open: in the metrics' in_state open 2
@@ -67,7 +68,8 @@ is "$(metric booking_jobs_requeued_total)" 0 'auto: nothing was handed back'
 ok 'auto: the judge finds nothing' judge "$T"/journal.*
 
 # --- closed: whatever the database does
-begin closed BOOKING_LEASE_MS=2000 BOOKING_MAX_REQUEUES=1000
+scenario=closed
+begin BOOKING_LEASE_MS=2000 BOOKING_MAX_REQUEUES=1000
 forced closed
 beaten
 servers pg-stop-immediate

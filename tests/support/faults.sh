@@ -1,15 +1,20 @@
 # shellcheck shell=bash
-# What the tests of outages share. A scenario is
-#   begin NAME [SETTING=VALUE...]   two workers, alice and bob, under a steady stream of journalled commands
-#   ...                             the fault; that it fired is a test of its own
-#   healed                          the fault is over: the clock runs
-#   recovers                        what the workers promise whatever it was that failed
-# A file of scenarios runs them all, or the one named as its argument. FAULT_SLACK (2) stretches the times that are promised, for machines that do other things as well.
+# What the tests of outages share. A family of scenarios is a file that ends with
+#   scenario P3 stop_immediate 'stop -m immediate'    for each function that is one, then
+#   run_scenarios "$@"                                all of them, or those named
+# and a scenario is a function that does
+#   begin [SETTING=VALUE...]   two workers, alice and bob, under a steady stream of journalled commands
+#   fired WHAT COMMAND...      the fault; that it fired is a test of its own, and one that never did has failed
+#   healed                     the fault is over: the clock runs
+#   recovers                   what the workers promise whatever it was that failed
+# FAULT_SEED (1) is the course of the random parts. FAULT_LONG=1 asks for the long form. FAULT_SLACK (2) stretches the times
+# that are promised, for machines that do other things as well. FAULT_RESULTS names a file that gets a row a scenario:
+#   ID title seed checks failed fired sent lost told duplicated unexpected misordered double_booked stranded wrongly_dead
+#   recovery_ms seconds           (tab-separated; `lost` is what was lost without being told, `told` what had to be)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-only=${1:-}
-slack=${FAULT_SLACK:-2}
+slack=${FAULT_SLACK:-2} seed=${FAULT_SEED:-1} long=${FAULT_LONG:-}
 scenario='' scenarios=0 stream_pid=''
 declare -A http=()
 # Twice as calm as needed, and no half minute between two probes.
@@ -18,6 +23,56 @@ usual=(BOOKING_LANES=2 BOOKING_BATCH=32 BOOKING_BREAKER_OPEN_MAX_MS=2000)
 # A queue behind Sentinels is reached by two addresses: redis-cli wants the server's, our programs the Sentinels'.
 queue_url=''
 ctl() { REDIS_URL=${queue_url:-$REDIS_URL} "$bin/bookingctl" "$@"; }
+
+# --- the scenarios of a file
+
+scenario_ids=()
+declare -A scenario_function=() scenario_title=()
+# scenario ID FUNCTION TITLE
+scenario() {
+  scenario_ids+=("$1")
+  scenario_function[$1]=$2 scenario_title[$1]=$3
+}
+
+# run_scenarios [ID...]: an ID may leave out the letter behind the number
+run_scenarios() {
+  local id only=" $* "
+  if [ "$*" = --list ]; then
+    for id in "${scenario_ids[@]}"; do printf '%-5s %s\n' "$id" "${scenario_title[$id]}"; done
+    return
+  fi
+  servers_up
+  migrate
+  ! declare -F family_up >/dev/null || family_up
+  for id in "${scenario_ids[@]}"; do
+    [ $# -eq 0 ] || [[ $only == *" $id "* ]] || [[ $only == *" ${id%[a-z]} "* ]] || continue
+    run_scenario "$id"
+  done
+  clean_up
+  done_testing
+}
+
+run_scenario() {
+  local began=$SECONDS checks=$tap_run failed=$tap_failed
+  scenario="$1 ${scenario_title[$1]}"
+  scenarios=$((scenarios + 1))
+  RANDOM=$seed
+  faults_fired=0 recovery_ms=- verdict='{}' told=no
+  "${scenario_function[$1]}"
+  ok "$scenario: the fault fired" test "$faults_fired" -gt 0
+  [ -n "${FAULT_RESULTS:-}" ] || return 0
+  jq -r --arg told $told '[.sent.ok // 0, (if $told == "yes" then 0, .counts.lost else .counts.lost, 0 end),
+    .counts.duplicated, .counts.unexpected, .counts.misordered, .counts.double_booked, .counts.stranded, .counts.wrongly_dead]
+    | map(. // "-") | @tsv' <<<"$verdict" | {
+    IFS=$'\t' read -r -a counts
+    (IFS=$'\t' && echo "$1	${scenario_title[$1]}	$seed	$((tap_run - checks))	$((tap_failed - failed))	$faults_fired	${counts[*]}	$recovery_ms	$((SECONDS - began))")
+  } >>"$FAULT_RESULTS"
+}
+
+# chance N: 0..N-1, of this scenario's random numbers
+chance() { echo $((RANDOM % $1)); }
+# A fault does not always come at the same point of the stream: up to N ms, by chance.
+some_time() { sleep "$(awk -v ms="$((RANDOM % $1))" 'BEGIN { print ms / 1000 }')"; }
 
 # --- the stream
 
@@ -29,7 +84,7 @@ STREAM_PIECE=40
 stream_up() {
   rm -rf "$T/stream" "$T/stream.stop"
   mkdir "$T/stream"
-  awk -v n=20000 -v seed=$((4711 + scenarios)) -v resources=40 -v prefix="s$scenarios" "$@" \
+  awk -v n=20000 -v seed=$((seed * 1009 + scenarios)) -v resources=40 -v prefix="s$scenarios" "$@" \
     -f "$root/tests/support/commands.awk" | split -l $STREAM_PIECE -d -a 4 - "$T/stream/"
   stream >"$T/stream.log" 2>&1 &
   stream_pid=$!
@@ -45,7 +100,7 @@ stream() {
     awk -F '\t' -v OFS='\t' -v base=$base '{ $2 += base } 1' "$T/stream/journal" >>"$journal"
     rm -f "$T/stream/journal"
     base=$((base + STREAM_PIECE))
-    sleep 0.1 # the pace
+    sleep "${STREAM_PAUSE:-0.1}" # the pace
   done
 }
 
@@ -110,25 +165,23 @@ clean_up() { # nothing is left of the scenario before
   sql 'truncate booking.command, booking.booking'
 }
 
-# two_workers [SETTING=VALUE...]
+# two_workers [SETTING=VALUE...]: not waiting until they are ready, which takes a database
 two_workers() {
   local name
   for name in alice bob; do
     http[$name]=$(free_port)
     worker_up "$name" "${usual[@]}" ${queue_url:+"REDIS_URL=$queue_url"} BOOKING_HTTP="127.0.0.1:${http[$name]}" "$@"
   done
-  wait_until 20 all_ready 200 || bail 'the workers are not ready'
 }
 
 begin() {
-  scenario=$1
-  scenarios=$((scenarios + 1))
-  shift
   clean_up
   two_workers "$@"
+  wait_until 20 all_ready 200 || bail 'the workers are not ready'
   # shellcheck disable=SC2119
   stream_up
-  wait_until 30 ledger_at_least 200 || bail "$scenario: nothing happens: $(tail -n 5 "$T/stream.log" "$T/alice.log")"
+  wait_until 30 ledger_at_least 80 || bail "$scenario: nothing happens: $(tail -n 5 "$T/stream.log" "$T/alice.log")"
+  some_time 500
 }
 
 # breakers_open: the fault is one of PostgreSQL that is noticed; from here on nothing is taken.
@@ -140,7 +193,10 @@ breakers_open() {
   ok "$scenario: no job was handed back more than 5 times ($most)" test "$most" -le 5
 }
 
-fired() { ok "$scenario: it fired: $1" "${@:2}"; } # fired WHAT COMMAND...
+fired() { # fired WHAT COMMAND...
+  ok "$scenario: it fired: $1" "${@:2}"
+  [ "$tap_last" != ok ] || faults_fired=$((faults_fired + 1))
+}
 
 healed() { healed_at=$(now_ms); }
 
@@ -153,7 +209,8 @@ caught_up() {
 back_at_work() {
   ok "$scenario: the stream had gone on" stream_runs
   if wait_until $((10 * slack)) caught_up; then
-    ok "$scenario: at full speed $(($(now_ms) - healed_at)) ms after the healing" true
+    recovery_ms=$(($(now_ms) - healed_at))
+    ok "$scenario: at full speed $recovery_ms ms after the healing" true
   else
     ok "$scenario: at full speed within 10 s of the healing: $(ctl status --json | jq -c 'del(.workers)')" false
   fi
@@ -174,11 +231,27 @@ none_suffered() {
 recovers() {
   back_at_work
   none_suffered
-  ok "$scenario: the judge finds nothing" judge "$T"/journal.*
+  judged
+}
+
+# judged [JUDGE'S OPTION...]: nothing is wrong, and the counts go into the results
+judged() {
+  local status=0
+  "$root/tests/support/judge" --json "$@" "$T"/journal.* >"$T/verdict" 2>&1 || status=$?
+  verdict=$(tail -n 1 "$T/verdict")
+  ok "$scenario: the judge finds nothing" test $status -eq 0
+  [ $status -eq 0 ] || diag "$(cut -c 1-4000 "$T/verdict")"
+}
+
+# What was in the queue is gone, and the judge says so; that is all. told_lost AT-LEAST
+told_lost() {
+  verdict=$("$root/tests/support/judge" --json "$T"/journal.* | tail -n 1 || true)
+  told=yes
+  is "$(jq -c '.counts | del(.lost) | with_entries(select(.value != 0))' <<<"$verdict")" '{}' \
+    "$scenario: nothing is doubled, misordered or stranded"
+  ok "$scenario: what was lost is counted: $(jq .counts.lost <<<"$verdict")" test "$(jq .counts.lost <<<"$verdict")" -ge "$1"
 }
 
 past() { [ "$(now_ms)" -ge "$1" ]; }
-
-run() { if [ -z "$only" ] || [ "$only" = "$1" ]; then "$1"; fi; }
 
 servers() { "$root/deploy/servers" "$1" "$T" || bail "deploy/servers $1"; }

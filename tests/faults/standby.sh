@@ -11,7 +11,7 @@ servers_env
 
 # Two hosts, the standby first, and the URL does not say which kind is wanted.
 standby_first() {
-  begin 'a standby is the first host' \
+  begin \
     DATABASE_URL="postgresql://app_worker@127.0.0.1:$STANDBY_PORT,127.0.0.1:$PGPORT/booking"
   healed
   recovers
@@ -20,7 +20,7 @@ standby_first() {
 # Commits wait for a synchronous standby that does not answer. They have happened and nobody knows.
 standby_hangs() {
   local standby
-  begin 'the synchronous standby hangs' BOOKING_STATEMENT_TIMEOUT_MS=1000 BOOKING_LOCK_TIMEOUT_MS=500
+  begin BOOKING_STATEMENT_TIMEOUT_MS=1000 BOOKING_LOCK_TIMEOUT_MS=500
   sql "alter system set synchronous_standby_names = '*'"
   reload
   wait_until 20 in_sync || bail 'the standby does not follow'
@@ -38,7 +38,7 @@ in_sync() { [ "$(sql "select sync_state from pg_stat_replication")" = sync ]; }
 
 # The standby takes over from a primary that is gone for good; nothing that was acknowledged is missing there.
 promotion() {
-  begin 'a standby is promoted' \
+  begin \
     DATABASE_URL="postgresql://app_worker@127.0.0.1:$PGPORT,127.0.0.1:$STANDBY_PORT/booking?target_session_attrs=read-write"
   sql "alter system set synchronous_standby_names = '*'"
   reload

@@ -10,7 +10,7 @@ migrate
 
 flapping() {
   local n
-  begin 'both servers flap'
+  begin
   for n in {1..10}; do
     servers pg-stop-immediate
     servers redis-kill
@@ -34,7 +34,7 @@ hole_is_open() { (: <"/dev/tcp/127.0.0.1/$PGPORT") 2>/dev/null; }
 
 long() {
   local until samples=0 inbox now most_active=0 most_connections=0 least_inbox=1000000 before probes most
-  begin 'a long outage' BOOKING_BREAKER_OPEN_MS=100 BOOKING_BREAKER_OPEN_MAX_MS=3000 BOOKING_CONNECT_TIMEOUT_MS=300 \
+  begin BOOKING_BREAKER_OPEN_MS=100 BOOKING_BREAKER_OPEN_MAX_MS=3000 BOOKING_CONNECT_TIMEOUT_MS=300 \
     BOOKING_STATEMENT_TIMEOUT_MS=500 BOOKING_LOCK_TIMEOUT_MS=200 BOOKING_POOL_ACQUIRE_TIMEOUT_MS=500 \
     BOOKING_RETRY_BASE_MS=50 BOOKING_LEASE_MS=1500 BOOKING_BATCH=64
   stream_down

@@ -9,7 +9,7 @@ servers_up
 migrate
 
 killed() {
-  begin 'kill -9'
+  begin
   servers redis-kill
   fired 'no worker is ready' wait_until 30 all_ready 503
   servers redis-start
@@ -19,7 +19,7 @@ killed() {
 
 frozen() {
   local thaw_at
-  begin 'frozen for 5 s'
+  begin
   thaw_at=$(($(now_ms) + 5000))
   servers redis-freeze
   fired 'no worker is ready' wait_until 30 all_ready 503
@@ -33,7 +33,7 @@ frozen() {
 # Longer than the lease: each worker has lost its jobs, as far as the others can tell.
 frozen_long() {
   local thaw_at
-  begin 'frozen for two leases' BOOKING_LEASE_MS=1500
+  begin BOOKING_LEASE_MS=1500
   thaw_at=$(($(now_ms) + 3000))
   servers redis-freeze
   fired 'no worker is ready' wait_until 30 all_ready 503
@@ -62,7 +62,7 @@ backlog() {
 both_listed() { worker_listed alice && worker_listed bob; }
 
 flushed() {
-  begin 'FLUSHALL'
+  begin
   backlog
   fired 'it is empty' redis flushall
   healed
@@ -73,7 +73,7 @@ flushed() {
 }
 
 lost_everything() {
-  begin 'a restart that lost everything'
+  begin
   backlog
   servers redis-kill
   rm -rf "$T/redis/appendonlydir"
@@ -90,7 +90,7 @@ lost_everything() {
 # A worker that has lost its place joins anew, and never hears that it has: it must not take its own new place for
 # somebody else's and leave. (For each worker the first join takes longer than it waits for the answer.)
 join_unanswered() {
-  begin 'a join that is not answered'
+  begin
   awk '/^local function join\(/ { inside = 1 }
     inside && /return \{ now, recovered \}/ {
       print "  if redis.call(\"SETNX\", p .. \"slow:\" .. name_of(worker), 1) == 1 then"
@@ -111,7 +111,7 @@ test_slow() { [ "$(redis exists "$(key slow:alice)" "$(key slow:bob)")" = 2 ]; }
 
 clients_killed() {
   local count
-  begin 'CLIENT KILL, ten times a second'
+  begin
   count=$(for _ in {1..80}; do
     redis client kill type normal
     sleep 0.1
@@ -122,7 +122,7 @@ clients_killed() {
 }
 
 paused() {
-  begin 'CLIENT PAUSE'
+  begin
   redis client pause 5000 all >/dev/null
   fired 'no worker is ready' wait_until 30 all_ready 503
   wait_until 20 redis ping # answered when the pause is over
@@ -132,7 +132,7 @@ paused() {
 }
 
 full() {
-  begin 'maxmemory is reached'
+  begin
   redis config set maxmemory 1mb >/dev/null
   fired 'XADD is refused' wait_until 20 grep -q OOM "$T/stream.log"
   ok "$scenario: the workers drain it all the same" wait_until 30 drained
@@ -146,7 +146,7 @@ password() {
   redis config set requirepass one >/dev/null
   queue_url=${REDIS_URL/:\/\//:\/\/:one@}
   REDIS_URL=${REDIS_URL/:\/\//:\/\/default:one@}
-  begin 'another password'
+  begin
   redis config set requirepass two >/dev/null 2>&1
   REDIS_URL=${REDIS_URL/:one@/:two@}
   redis client kill type normal >/dev/null

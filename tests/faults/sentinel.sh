@@ -56,7 +56,7 @@ taken_over() {
 }
 
 switched() {
-  begin 'a switch of the master'
+  begin
   backlog "$first" "$second"
   redis-cli -p "$sentinel" sentinel failover booking >/dev/null
   taken_over "$first" "$second"
@@ -72,7 +72,7 @@ switched() {
 
 # The old master wakes and believes for a while that it is still one.
 zombie() {
-  begin 'a master that is frozen and replaced'
+  begin
   backlog "$first" "$second"
   servers redis-freeze
   taken_over "$first" "$second"
@@ -86,7 +86,7 @@ zombie() {
 }
 
 killed() {
-  begin 'the master is killed'
+  begin
   backlog "$first" "$second"
   servers redis-kill
   taken_over "$first" "$second"
