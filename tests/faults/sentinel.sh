@@ -5,13 +5,13 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../support/faults.sh
 . "$(dirname "$0")/../support/faults.sh"
 
-servers_up
-migrate
-servers redis-sentinel
-servers_env
-queue_url=$SENTINEL_URL
-first=${REDIS_URL##*:} second=$REPLICA_PORT
-sentinel=${SENTINEL_URL%%,*} sentinel=${sentinel##*:}
+family_up() {
+  servers redis-sentinel
+  servers_env
+  queue_url=$SENTINEL_URL
+  first=${REDIS_URL##*:} second=$REPLICA_PORT
+  sentinel=${SENTINEL_URL%%,*} sentinel=${sentinel##*:}
+}
 
 master() { redis-cli -p "$sentinel" sentinel get-master-addr-by-name booking | sed -n 2p; }
 master_is() { [ "$(master)" = "$1" ]; }
@@ -37,7 +37,7 @@ seen() { # by every Sentinel
 backlog() {
   stream_down
   ctl pause >/dev/null
-  awk -v n=8000 -v seed=$((50 + scenarios)) -v resources=40 -v prefix="b$scenarios" -f "$root/tests/support/commands.awk" >"$T/backlog"
+  awk -v n=8000 -v seed=$((seed * 1009 + 50 + scenarios)) -v resources=40 -v prefix="b$scenarios" -f "$root/tests/support/commands.awk" >"$T/backlog"
   ctl enqueue --journal "$T/journal.backlog" "$T/backlog" >"$T/out" || bail "$(cat "$T/out")"
   wait_until 30 followed "$1" "$2" || bail 'the replica does not follow'
   ctl resume >/dev/null
@@ -93,7 +93,7 @@ killed() {
   recovers
 }
 
-run switched
-run zombie
-run killed
-done_testing
+scenario R3 switched 'Sentinel: the master is switched'
+scenario R3b zombie 'Sentinel: the master freezes and is replaced'
+scenario R3c killed 'Sentinel: the master is killed'
+run_scenarios "$@"
