@@ -4,26 +4,7 @@
 
 #include "common/backoff.h"
 #include "worker/service.h"
-
-/** A job of the batch and what becomes of it. */
-struct bk_task {
-    struct bk_job job;
-    struct bk_settlement settlement; /* filled when `settled` */
-    bool settled;
-    bool expired; /* to be brought to the ledger only */
-    char *error;  /* owned; the settlement's texts live here */
-    char *reply;
-};
-
-struct bk_batch {
-    struct bk_task *tasks;
-    size_t count;
-    struct bk_settlement *settlements; /* those of the tasks, in order, for bk_queue_turn */
-};
-
-/** Reads what was taken into tasks; spans are lent from `taken`, which must live until bk_batch_deinit. */
-void bk_batch_init(struct bk_batch *batch, const struct bk_taken *taken);
-void bk_batch_deinit(struct bk_batch *batch);
+#include "worker/task.h"
 
 struct bk_apply {
     struct bk_service *service;
