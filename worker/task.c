@@ -44,10 +44,11 @@ static void add_reply(struct bk_task *task, const char *outcome, const char *cod
 static void bury(struct bk_task *task, const char *reason, const char *sqlstate, const char *error, int64_t attempts)
 {
     task->error = bk_strdup(error);
+    (void)snprintf(task->sqlstate, sizeof(task->sqlstate), "%s", sqlstate);
     task->settlement = (struct bk_settlement){.ticket = task->job.ticket,
                                               .fate = BK_FATE_DEAD,
                                               .reason = reason,
-                                              .sqlstate = sqlstate,
+                                              .sqlstate = task->sqlstate,
                                               .error = task->error,
                                               .attempts = attempts};
     task->settled = true;

@@ -10,8 +10,9 @@ struct bk_task {
     struct bk_settlement settlement; /* filled when `settled` */
     bool settled;
     bool expired; /* to be brought to the ledger only */
-    char *error;  /* owned; the settlement's texts live here */
+    char *error;  /* owned; the settlement's texts live here and in the two below */
     char *reply;
+    char sqlstate[6];
 };
 
 /** What one lane has taken. */
