@@ -8,13 +8,7 @@
 #include "common/backoff.h"
 #include "common/log.h"
 
-enum {
-    REDIS_CALL_TIMEOUT_MS = 2000,
-    CLIENT_SLACK_MS = 500,
-    LEAK_WARNING_MS = 60000,
-    DOUBT_BASE_MS = 100,
-    DOUBT_CAP_MS = 5000
-};
+enum { REDIS_CALL_TIMEOUT_MS = 2000, CLIENT_SLACK_MS = 500, LEAK_WARNING_MS = 60000 };
 
 static struct bk_breaker_settings breaker_settings(const struct bk_config *config)
 {
@@ -66,6 +60,7 @@ enum bk_status bk_service_init(struct bk_service *service, const struct bk_confi
         .lane_count = (unsigned)config->lanes,
     };
     bk_metrics_init(&service->metrics);
+    bk_doubt_init(&service->doubt, config->retry_base_ms);
     struct bk_breaker_settings breaker = breaker_settings(config);
     bk_breaker_init(&service->breaker, &breaker);
     struct bk_pool_settings pool = pool_settings(config);
@@ -204,51 +199,26 @@ void bk_service_force_breaker(struct bk_service *service, enum bk_breaker_mode m
     pthread_mutex_unlock(&service->lock);
 }
 
-/* Under the lock. Half of the pause is certain: workers that failed together need not come back together, but none may
- * come back at once. */
-static void look_again_later(struct bk_service *service)
-{
-    bk_ms base = BK_MAX(service->config->retry_base_ms / 2, (bk_ms)DOUBT_BASE_MS);
-    bk_ms most = base << BK_MIN(service->failed_turns, 10U);
-    most = BK_MIN(most, (bk_ms)DOUBT_CAP_MS);
-    service->look_again_at = bk_clock_now() + most / 2 + bk_backoff(most / 2, 0, most / 2, bk_random());
-}
-
 void bk_service_end_turn(struct bk_service *service, bool any_good, bool handed_back)
 {
     pthread_mutex_lock(&service->lock);
-    if (any_good)
-        service->failed_turns = 0;
-    if (handed_back && !service->doubted) { /* else the same blow has hit another lane as well */
-        service->doubted = true;
-        service->failed_turns++;
-        look_again_later(service);
-    }
+    bk_doubt_end_turn(&service->doubt, any_good, handed_back, bk_clock_now(), bk_random());
     pthread_mutex_unlock(&service->lock);
 }
 
 void bk_service_end_probe(struct bk_service *service, bool good, bool verdict)
 {
     pthread_mutex_lock(&service->lock);
-    service->doubted = service->doubted && !good;
-    if (good)
-        service->look_again_at = 0;
-    if (service->doubted && !verdict)
-        look_again_later(service);
+    bk_doubt_end_probe(&service->doubt, good, verdict, bk_clock_now(), bk_random());
     pthread_cond_broadcast(&service->changed);
     pthread_mutex_unlock(&service->lock);
 }
 
 enum bk_trust bk_service_trust(struct bk_service *service, bk_ms *retry_at)
 {
-    enum bk_trust trust = BK_TRUST_FULL;
     pthread_mutex_lock(&service->lock);
-    bool closed = service->breaker.state == BK_BREAKER_CLOSED; /* else it rules by itself */
-    if (closed && bk_clock_now() < service->look_again_at)
-        trust = BK_TRUST_WAIT;
-    else if (closed && service->doubted && service->breaker.mode == BK_BREAKER_AUTO)
-        trust = BK_TRUST_PROBE_FIRST;
-    *retry_at = service->look_again_at;
+    enum bk_trust trust = bk_doubt_trust(&service->doubt, &service->breaker, bk_clock_now());
+    *retry_at = service->doubt.look_again_at;
     pthread_mutex_unlock(&service->lock);
     return trust;
 }

@@ -15,6 +15,7 @@
 #include "common/pool.h"
 #include "common/queue.h"
 #include "worker/decision.h"
+#include "worker/doubt.h"
 #include "worker/metrics.h"
 #include "worker/store.h"
 
@@ -51,11 +52,8 @@ struct bk_service {
     pthread_cond_t changed; /* anything below that somebody may wait for */
     struct bk_breaker breaker;
     uint64_t opened_before; /* connections the pool had opened when the breaker opened; one more is a sign of life */
-    /* Between a batch that the database has just failed and the breaker's verdict: see bk_service_end_turn. */
-    bool doubted;          /* nothing is taken until the database has answered a probe */
-    unsigned failed_turns; /* in a row; the pause before the next look grows with them */
-    bk_ms look_again_at;   /* monotonic: no take and no probe of a closed breaker before this */
-    _Atomic bool ghosts;   /* a call was given up whose transaction may still be there, holding its locks */
+    struct bk_doubt doubt;  /* between a batch that the database has just failed and the breaker's verdict */
+    _Atomic bool ghosts;    /* a call was given up whose transaction may still be there, holding its locks */
 
     char worker[BK_WORKER_ID_MOST]; /* the present incarnation, "<name>@<unique>"; "" before the first join */
     bk_ms lease_until;              /* monotonic: after this others may hold our jobs */
@@ -105,15 +103,9 @@ void bk_service_end_call(struct bk_service *service, struct bk_permit permit, en
                          uint64_t connections, const struct bk_error *why);
 void bk_service_force_breaker(struct bk_service *service, enum bk_breaker_mode mode);
 
-/** How a turn ended. When jobs had to be handed back, the database is doubted: it takes several failures until the
- *  breaker opens, and each of them must not cost another batch a requeue, the less so as some failures (a full disk, a
- *  missing right) come back within a millisecond. So all lanes pause, longer each time, and then a probe goes first.
- *  Takes the lock. */
+/** The doubt (doubt.h), under the service's lock. Taking the lock. */
 void bk_service_end_turn(struct bk_service *service, bool any_good, bool handed_back);
-/** How a probe ended; `verdict` when it was the half-open breaker's. Takes the lock. */
 void bk_service_end_probe(struct bk_service *service, bool good, bool verdict);
-/** What a lane may do as far as the doubt goes: take, probe, or wait until `*retry_at`. Takes the lock. */
-enum bk_trust { BK_TRUST_FULL, BK_TRUST_PROBE_FIRST, BK_TRUST_WAIT };
 enum bk_trust bk_service_trust(struct bk_service *service, bk_ms *retry_at);
 
 /** "starting", "running", "paused", "quiet", "stopping" or "fenced". Under the lock. */
