@@ -349,12 +349,14 @@ static void append_take(struct bk_queue *queue, const struct bk_turn_name *name,
     char lane[24];
     char number[24];
     char want[24];
+    char careful[24];
     begin_function(queue, &words, "booking_take");
     push_text(&words, take->worker);
     push_text(&words, decimal(lane, name->lane));
     push_text(&words, decimal(number, (int64_t)name->number));
     push_text(&words, decimal(want, take->want));
     push_text(&words, take->resume ? "1" : "0");
+    push_text(&words, decimal(careful, take->careful));
     bk_redis_append(queue->redis, words.count, words.at);
 }
 

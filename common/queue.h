@@ -13,7 +13,7 @@
 
 #include "common/redis.h"
 
-enum { BK_QUEUE_VERSION = 2 }; /* of queue.lua; rises with every change of it */
+enum { BK_QUEUE_VERSION = 3 }; /* of queue.lua; rises with every change of it */
 
 struct bk_queue_options {
     const struct bk_redis_url *url; /* must outlive the queue */
@@ -87,7 +87,8 @@ struct bk_settlement {
 struct bk_take {
     const char *worker;
     unsigned want;
-    bool resume; /* an earlier answer was lost: first give back what this lane is noted to hold */
+    bool resume;      /* an earlier answer was lost: first give back what this lane is noted to hold */
+    unsigned careful; /* a job that has cost so many lives is taken alone; 0: never */
 };
 
 /** A job as it came out of the queue. */

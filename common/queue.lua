@@ -26,7 +26,7 @@
 --
 -- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
 
-local VERSION = 2
+local VERSION = 3
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local HISTORY_MOST = 8000
@@ -323,36 +323,69 @@ local function take_inbox(p, inbox, worker, lane, want, now, jobs)
   return last, n
 end
 
-local function take_ready(p, worker, lane, want, jobs)
+-- Whether the worker holds a job that may be what kills workers.
+local function holds_suspect(p, worker, careful)
+  for _, ticket in ipairs(redis.call('HKEYS', p .. 'active:' .. worker)) do
+    if tonumber(redis.call('HGET', p .. 'job:' .. ticket, 'deliveries') or 0) >= careful then
+      return true
+    end
+  end
+  return false
+end
+
+-- Takes up to `want` jobs from ready into `jobs`. A job that has cost `careful` lives or more (0: any number) is a
+-- suspect: it is taken alone, and only while the worker holds no other (till then it goes to the end of the list), so that
+-- if it kills again nobody is charged with that but the one that did it. Returns whether it is alone.
+local function take_ready(p, worker, lane, want, careful, jobs)
   local tickets = redis.call('LRANGE', p .. 'ready', 0, want - 1)
   if #tickets == 0 then
-    return
+    return false
   end
-  local held = {}
+  redis.call('HLEN', p .. 'active:' .. worker)
+  local held, passed, looked, one_at_work, alone = {}, {}, 0, nil, false
   for _, ticket in ipairs(tickets) do
     local fields = redis.call('HGETALL', p .. 'job:' .. ticket)
-    local key, raw = '', false
+    local key, raw, deliveries = '', false, 0
     for i = 1, #fields, 2 do
       if fields[i] == 'key' then
         key = fields[i + 1]
       elseif fields[i] == 'raw' then
         raw = true
+      elseif fields[i] == 'deliveries' then
+        deliveries = tonumber(fields[i + 1])
       end
     end
-    if #fields > 0 then
+    local suspect = careful > 0 and deliveries >= careful
+    if suspect and one_at_work == nil then
+      one_at_work = holds_suspect(p, worker, careful)
+    end
+    if suspect and not one_at_work and #jobs > 0 then
+      break -- the next take begins with it
+    end
+    looked = looked + 1
+    if suspect and one_at_work then
+      passed[#passed + 1] = ticket
+    elseif #fields > 0 then
       held[#held + 1] = ticket
       held[#held + 1] = lane .. ':' .. (raw and '' or string.lower(key))
       jobs[#jobs + 1] = { ticket, fields }
+      alone = suspect
+    end
+    if alone then
+      break
     end
   end
-  redis.call('HLEN', p .. 'active:' .. worker)
-  redis.call('LPOP', p .. 'ready', #tickets)
+  redis.call('LPOP', p .. 'ready', looked)
+  if #passed > 0 then
+    redis.call('RPUSH', p .. 'ready', unpack(passed))
+  end
   if #held > 0 then
     redis.call('HSET', p .. 'active:' .. worker, unpack(held))
     for _, job in ipairs(jobs) do
       redis.call('HDEL', p .. 'job:' .. job[1], 'state')
     end
   end
+  return alone
 end
 
 -- When something happens next that no entry in the inbox announces (ms; 0 for never).
@@ -378,8 +411,9 @@ local function note_turn(p, worker, lane, kind, turn)
   redis.call('HSET', p .. 'worker:' .. name_of(worker), kind .. ':' .. lane, turn)
 end
 
--- take(worker, lane, turn, want, resume): what this lane is to work on. With resume=1 the lane holds nothing as far as it
--- knows (the answer to an earlier take was lost): what is still noted under its name goes back first.
+-- take(worker, lane, turn, want, resume, careful): what this lane is to work on. With resume=1 the lane holds nothing as
+-- far as it knows (the answer to an earlier take was lost): what is still noted under its name goes back first. `careful`
+-- is explained at take_ready.
 -- Answer: now, next due, paused, recovered, more, last inbox id seen, jobs {ticket, {field, value, ...}}.
 local function take(keys, args)
   local p, worker, lane, want = prefix_of(keys), args[1], args[2], tonumber(args[4])
@@ -409,8 +443,9 @@ local function take(keys, args)
   local recovered = reap(p, now)
   promote(p, now)
   local jobs, last, scanned = {}, nil, 0
-  if want > 0 then
-    take_ready(p, worker, lane, want, jobs)
+  if want > 0 and take_ready(p, worker, lane, want, tonumber(args[6]), jobs) then
+    note_turn(p, worker, lane, 'take', args[3])
+    return { now, 0, 0, recovered, 1, '', jobs }
   end
   while #jobs < want and scanned < want + BOUND do
     local asked = want - #jobs

@@ -211,7 +211,9 @@ static bool exchange(struct turn *turn, bool *take, struct bk_apply *apply)
     memcpy(worker, service->worker, sizeof(worker));
     *take = *take && bk_service_may_take(service);
     pthread_mutex_unlock(&service->lock);
-    const struct bk_take wanted = {worker, (unsigned)service->config->batch, turn->resume};
+    /* what has one life left to cost is tried alone: its neighbours are not to die as poison with it */
+    unsigned careful = (unsigned)BK_MAX(service->config->max_deliveries - 1, INT64_C(1));
+    const struct bk_take wanted = {worker, (unsigned)service->config->batch, turn->resume, careful};
     const struct bk_turn_name name = {turn->worker, turn->lane->number, ++turn->number};
     bk_service_lane_at(service, turn->lane->number, BK_LANE_TAKING, (unsigned)turn->batch.count);
     struct bk_turn done;

@@ -19,7 +19,7 @@ behind_proxies() {
   stream_up
   wait_until 30 ledger_at_least 80 || bail "$scenario: nothing happens"
 }
-both() { tell pg "$@" && tell redis "$@"; }
+both() { tell pg "$@" >/dev/null && tell redis "$@" >/dev/null; }
 
 slow() {
   local ms before
@@ -51,9 +51,9 @@ sliced() {
 black_hole() {
   local way=$1 server=$2 code=503
   behind_proxies BOOKING_STATEMENT_TIMEOUT_MS=1000 BOOKING_LOCK_TIMEOUT_MS=500 BOOKING_CONNECT_TIMEOUT_MS=500
-  tell "$server" blackhole "$way"
+  tell "$server" blackhole "$way" >/dev/null
   fired "nothing goes $way to $server" wait_until 40 all_ready $code
-  tell "$server" heal
+  tell "$server" heal >/dev/null
   healed
   recovers
 }

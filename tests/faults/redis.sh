@@ -182,12 +182,12 @@ cut_sweep() {
   }
   for cut in "${cuts[@]}"; do
     # shellcheck disable=SC2086 # words
-    tell redis cut $cut
+    arm redis cut $cut
     few_commands
-    if tell redis wait-fired 1 20000 >/dev/null; then faults_fired=$((faults_fired + 1)); else fired "$cut" false; fi
+    if has_fired redis 20 >/dev/null; then faults_fired=$((faults_fired + 1)); else fired "$cut" false; fi
     healed
     ok "$scenario: $cut: the jobs are done" wait_until 30 drained
-    tell redis heal
+    tell redis heal >/dev/null
   done
   recovery_ms=$(($(now_ms) - healed_at))
   is "$(depth dead)" 0 "$scenario: nobody died of it"
@@ -208,9 +208,9 @@ late_take() {
   http[alice]=$(free_port)
   worker_up alice BOOKING_HTTP="127.0.0.1:${http[alice]}" BOOKING_LANES=1 BOOKING_BATCH=8 \
     REDIS_URL="redis://127.0.0.1:${proxy_port[redis]}"
-  tell redis delay side=client at=1 ms=4000 from=booking_take
+  arm redis delay side=client at=1 ms=4000 from=booking_take
   few_commands
-  fired 'a take is late' tell redis wait-fired 1 20000
+  fired 'a take is late' has_fired redis 20
   few_commands
   healed
   ok "$scenario: the jobs are done all the same" wait_until 30 drained

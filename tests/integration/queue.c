@@ -93,7 +93,7 @@ static void join(const char *worker, bk_ms lease_ms)
 
 static enum bk_status try_take(const char *worker, unsigned lane, unsigned want, bool resume, struct bk_taken *taken)
 {
-    const struct bk_take take = {worker, want, resume};
+    const struct bk_take take = {worker, want, resume, 2};
     const struct bk_turn_name turn_name = {worker, lane, ++turns};
     struct bk_turn turn;
     struct bk_error error = {0};
@@ -352,6 +352,39 @@ Test(queue, the_jobs_of_a_silent_worker_go_to_others)
     bk_taken_deinit(&heirs);
 }
 
+/* Three jobs have cost two workers their lives, and a third death would be the end of them: each is tried alone. */
+Test(queue, suspects_are_taken_alone)
+{
+    add("a", "a");
+    add("b", "b");
+    add("c", "c");
+    for (int death = 0; death < 2; death++) {
+        join("w@1", 60000);
+        struct bk_taken held = take("w@1", 0, 64);
+        cr_assert_eq(held.count, 3);
+        bk_taken_deinit(&held);
+        join("w@2", 60000); /* the namesake takes over from one that died */
+        let_lease_run_out("w@2");
+    }
+    join("w@3", 60000);
+    add("d", "d");
+    struct bk_taken first = take("w@3", 0, 64);
+    cr_assert_eq(first.count, 1, "a suspect came in company");
+    expect_field(first.jobs[0].ticket.at, "deliveries", "2");
+    struct bk_taken second = take("w@3", 1, 64);
+    cr_assert_eq(second.count, 1, "meanwhile the other lane gets what is no suspect");
+    expect_field(second.jobs[0].ticket.at, "id", "d");
+    expect_sound(4, "one suspect and one other");
+    (void)settle("w@3", (struct bk_settlement){.ticket = first.jobs[0].ticket, .fate = BK_FATE_DONE});
+    bk_taken_deinit(&first);
+    bk_taken_deinit(&second);
+    first = take("w@3", 0, 64);
+    cr_assert_eq(first.count, 1, "then the next suspect has its turn");
+    expect_field(first.jobs[0].ticket.at, "deliveries", "2");
+    expect_sound(3, "the next suspect");
+    bk_taken_deinit(&first);
+}
+
 Test(queue, a_namesake_fences_the_old_one_off)
 {
     add("n1", "k");
@@ -409,7 +442,7 @@ Test(queue, a_call_that_comes_too_late_does_not_happen)
     join("w@1", 60000);
     struct bk_taken taken = take("w@1", 0, 1);
     /* the lane has given up a connection on which this take of an older turn was still on its way */
-    const struct bk_take late = {"w@1", 64, false};
+    const struct bk_take late = {"w@1", 64, false, 0};
     const struct bk_turn_name old = {"w@1", 0, turns - 1};
     struct bk_turn turn;
     struct bk_taken nothing = {0};

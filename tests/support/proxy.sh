@@ -28,3 +28,11 @@ proxy_down() {
 }
 
 tell() { "$(test_program fault-proxy)" --tell "$T/proxy.$1" "${@:2}"; }
+
+# arm NAME cut|delay|flip ...: and has_fired NAME SECONDS waits until that has happened
+declare -A proxy_fired=()
+arm() {
+  proxy_fired[$1]=$(tell "$1" stats | grep -o 'fired=[0-9]*' | cut -d= -f2)
+  tell "$@" >"$T/proxy.answer" || bail "the proxy refuses: $(cat "$T/proxy.answer")"
+}
+has_fired() { tell "$1" wait-fired $((proxy_fired[$1] + 1)) $(($2 * 1000)); }
