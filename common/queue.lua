@@ -51,13 +51,15 @@ local function spread(command, key, values)
   end
 end
 
--- Reads that fail on a key of the wrong type, before anything is written.
+-- Reads that fail on a key of the wrong type, before anything is written. The last one is of a key that never exists: while
+-- a cluster hands our slot over to another node, touching what is missing is an error, and a move makes new keys.
 local function check_types(p)
   redis.call('LLEN', p .. 'ready')
   redis.call('ZCARD', p .. 'retry')
   redis.call('ZCARD', p .. 'scheduled')
   redis.call('ZCARD', p .. 'dead')
   redis.call('HLEN', p .. 'gate')
+  redis.call('LLEN', p .. 'nowhere')
 end
 
 -- One line of a job's story, kept in its hash.
