@@ -287,8 +287,10 @@ enum bk_status bk_pg_open(struct bk_pg **out, const struct bk_pg_options *option
                           struct bk_error *error)
 {
     PQconninfoOption *given = PQconninfoParse(options->conninfo, NULL);
-    if (!given)
-        return bk_pg_check_conninfo(options->conninfo, error);
+    if (!given) {
+        enum bk_status why = bk_pg_check_conninfo(options->conninfo, error);
+        return why == BK_OK ? fail_with(error, BK_OUTAGE, "", "no memory") : why;
+    }
     const char *hosts = option_of(given, "host");
     size_t count = item_count(hosts ? hosts : option_of(given, "hostaddr"));
     enum bk_status status = BK_OUTAGE;
