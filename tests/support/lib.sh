@@ -8,7 +8,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=$(realpath -m "${BUILD_DIR:-$root/build}")/bin
-declare -A worker_pid=()
+declare -A worker_pid=() helper_pid=() # helpers are what a test runs beside the workers
 T=''
 
 # --- TAP
@@ -108,6 +108,10 @@ tear_down() {
   for name in "${!worker_pid[@]}"; do
     pid=${worker_pid[$name]}
     kill -CONT "$pid" 2>/dev/null || true
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  for pid in "${helper_pid[@]}"; do
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done

@@ -1,38 +1,51 @@
 # shellcheck shell=bash
-# The fault proxy for scenarios: proxies by name, each told what to do. Needs lib.sh.
-#   proxy_up NAME pg|resp HOST:PORT    its port is ${proxy_port[NAME]}; an older one of that name ends
-#   tell NAME COMMAND...               see fault-proxy --help
-declare -A proxy_port=()
+# The fault proxy (tests/faults/proxy), for tests that put one between the programs and their servers. Comes after lib.sh.
+#   proxy_up pg pg "127.0.0.1:$PGPORT"
+#   tell pg cut side=client at=1 when=after how=rst from=commit
+#   ... what is to survive it, over ${proxy_port[pg]} ...
+#   ok 'it fired' tell pg wait-fired 1 5000
+# shellcheck disable=SC2004,SC2034,SC2154 # bin, helper_pid and status are lib.sh's and the caller's
 
 # test_program NAME: the path of something that is built for the tests
 test_program() {
   local path=${bin%/bin}/tests/$1
-  [ -e "$path" ] || bail "no $path: build the preset faults"
+  [ -e "$path" ] || bail "no $path: build first"
   echo "$path"
 }
 
+proxy_program=${bin%/bin}/tests/fault-proxy
+declare -A proxy_port=()
+
+# proxy_up NAME PROTOCOL UPSTREAM [OPTION...]: instead of an older one of that name; its port is ${proxy_port[NAME]}, its log $T/NAME.proxy.log
 proxy_up() {
-  local name=$1 program
-  program=$(test_program fault-proxy)
-  proxy_down "$name"
-  "$program" --protocol "$2" --listen 127.0.0.1:0 --upstream "$3" --control "$T/proxy.$name" --seed "${seed:-1}" \
-    </dev/null >"$T/proxy.$name.port" 2>>"$T/proxy.$name.err" &
-  worker_pid[proxy-$name]=$! # so that it ends with the test, whatever happens
-  wait_until 10 grep -q listening "$T/proxy.$name.port" || bail "no proxy: $(cat "$T/proxy.$name.err")"
-  proxy_port[$name]=$(sed -n 's/^listening on .*://p' "$T/proxy.$name.port")
+  local name=$1 said=$T/$1.proxy.out
+  test_program fault-proxy >/dev/null
+  [ -z "${helper_pid[$name]:-}" ] || proxy_down "$name"
+  "$proxy_program" --protocol "$2" --listen 0 --upstream "$3" --control "$T/$name.ctl" --log "$T/$name.proxy.log" "${@:4}" \
+    </dev/null >"$said" 2>&1 &
+  helper_pid[$name]=$!
+  wait_until 10 grep -q '^listening on ' "$said" || bail "proxy $name does not come up: $(cat "$said")"
+  proxy_port[$name]=$(sed -n 's/^listening on .*://p' "$said")
 }
 
+# proxy_down NAME: sets `status` to its exit code
 proxy_down() {
-  [ -n "${worker_pid[proxy-$1]:-}" ] || return 0
-  kill_worker "proxy-$1"
+  status=0
+  kill -TERM "${helper_pid[$1]}"
+  wait "${helper_pid[$1]}" || status=$?
+  unset "helper_pid[$1]"
 }
 
-tell() { "$(test_program fault-proxy)" --tell "$T/proxy.$1" "${@:2}"; }
+# tell NAME COMMAND...: what it answers
+tell() { "$proxy_program" --tell "$T/$1.ctl" "${@:2}"; }
+
+# stat_of NAME WORD: one number of its statistics
+stat_of() { tell "$1" stats | tr ' ' '\n' | sed -n "s/^$2=//p"; }
 
 # arm NAME cut|delay|flip ...: and has_fired NAME SECONDS waits until that has happened
 declare -A proxy_fired=()
 arm() {
-  proxy_fired[$1]=$(tell "$1" stats | grep -o 'fired=[0-9]*' | cut -d= -f2)
-  tell "$@" >"$T/proxy.answer" || bail "the proxy refuses: $(cat "$T/proxy.answer")"
+  proxy_fired[$1]=$(stat_of "$1" fired)
+  tell "$@" >"$T/$1.answer" || bail "the proxy refuses: $(cat "$T/$1.answer")"
 }
 has_fired() { tell "$1" wait-fired $((proxy_fired[$1] + 1)) $(($2 * 1000)); }

@@ -1,125 +1,10 @@
 /* command.c - what can be told to the proxy: a table of commands, and their settings. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/faults/proxy/proxy.h"
+#include "tests/faults/proxy/setting.h"
 #include "tests/faults/proxy/words.h"
-
-/** What a command is run with; `answer` has its final text when the command returns. */
-struct call {
-    struct proxy *proxy;
-    size_t count; /* of its words, without the name */
-    char **words;
-    struct bk_text *answer;
-    struct command_wait *wait;
-    bk_ms now;
-};
-
-static void BK_PRINTF(2, 3) refuse(struct call *call, const char *format, ...)
-{
-    char text[500];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    bk_text_clear(call->answer);
-    bk_text_puts(call->answer, "error ");
-    bk_text_safe(call->answer, text, strlen(text), sizeof(text));
-}
-
-/* --- settings ----------------------------------------------------------------------------------------------------- */
-
-/* A NAME=VALUE of a command. A choice's number is its place among the choices. */
-struct setting {
-    const char *name;
-    const char *choices; /* "a|b|c", or NULL */
-    int64_t least;       /* of a number */
-    int64_t most;
-    int64_t number;
-    const char *text; /* of one that is neither: what was given, lent from the line */
-    bool is_text;
-    bool required;
-    bool given;
-};
-
-static bool choose(const char *choices, const char *value, int64_t *number)
-{
-    size_t size = strlen(value);
-    *number = 0;
-    for (const char *at = choices;; at++, (*number)++) {
-        size_t length = strcspn(at, "|");
-        if (length == size && memcmp(at, value, size) == 0)
-            return true;
-        at += length;
-        if (!*at)
-            return false;
-    }
-}
-
-static bool read_number(struct call *call, const char *name, const char *value, int64_t least, int64_t most,
-                        int64_t *number)
-{
-    int64_t read = 0;
-    if (!bk_parse_integer(bk_span_of(value), &read) || read < least || read > most) {
-        refuse(call, "%s: \"%.60s\" is no number from %" PRId64 " to %" PRId64, name, value, least, most);
-        return false;
-    }
-    *number = read;
-    return true;
-}
-
-static bool read_setting(struct call *call, struct setting *setting, const char *value)
-{
-    if (setting->given) {
-        refuse(call, "%s is given twice", setting->name);
-        return false;
-    }
-    setting->given = true;
-    if (setting->choices) {
-        if (choose(setting->choices, value, &setting->number))
-            return true;
-        refuse(call, "%s: \"%.60s\" is none of %s", setting->name, value, setting->choices);
-        return false;
-    }
-    if (!setting->is_text)
-        return read_number(call, setting->name, value, setting->least, setting->most, &setting->number);
-    if (!*value)
-        refuse(call, "%s is empty", setting->name);
-    setting->text = value;
-    return *value;
-}
-
-static struct setting *find_setting(struct setting *settings, size_t count, const char *word)
-{
-    size_t size = strcspn(word, "=");
-    for (size_t i = 0; i < count; i++) {
-        if (word[size] == '=' && strlen(settings[i].name) == size && memcmp(settings[i].name, word, size) == 0)
-            return &settings[i];
-    }
-    return NULL;
-}
-
-static bool read_settings(struct call *call, struct setting *settings, size_t count)
-{
-    for (size_t i = 0; i < call->count; i++) {
-        struct setting *setting = find_setting(settings, count, call->words[i]);
-        if (!setting) {
-            refuse(call, "unknown setting \"%.60s\"", call->words[i]);
-            return false;
-        }
-        if (!read_setting(call, setting, call->words[i] + strlen(setting->name) + 1))
-            return false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (settings[i].required && !settings[i].given) {
-            refuse(call, "%s= is missing", settings[i].name);
-            return false;
-        }
-    }
-    return true;
-}
 
 /* --- faults ------------------------------------------------------------------------------------------------------- */
 
@@ -148,7 +33,7 @@ static void run_cut(struct call *call)
     struct setting settings[FAULT_SETTINGS] = {
         COMMON_SETTINGS, [OWN] = {.name = "when", .choices = "before|after", .required = true},
         [OWN_2] = {.name = "how", .choices = "rst|fin|silence", .required = true}};
-    if (!read_settings(call, settings, FAULT_SETTINGS))
+    if (!setting_read_all(call, settings, FAULT_SETTINGS))
         return;
     arm(call,
         (struct fault){
@@ -160,14 +45,14 @@ static void run_delay(struct call *call)
 {
     struct setting settings[OWN + 1] = {
         COMMON_SETTINGS, [OWN] = {.name = "ms", .least = 1, .most = INT32_MAX, .required = true}};
-    if (read_settings(call, settings, OWN + 1))
+    if (setting_read_all(call, settings, OWN + 1))
         arm(call, (struct fault){.kind = FAULT_DELAY, .delay_ms = settings[OWN].number}, settings);
 }
 
 static void run_flip(struct call *call)
 {
     struct setting settings[OWN + 1] = {COMMON_SETTINGS, [OWN] = {.name = "bit", .most = 7}};
-    if (read_settings(call, settings, OWN + 1))
+    if (setting_read_all(call, settings, OWN + 1))
         arm(call, (struct fault){.kind = FAULT_FLIP, .bit = (unsigned)settings[OWN].number}, settings);
 }
 
@@ -177,8 +62,8 @@ static void run_latency(struct call *call)
 {
     int64_t latency = 0;
     int64_t jitter = 0;
-    if (!read_number(call, "MS", call->words[0], 0, INT32_MAX, &latency) ||
-        (call->count > 1 && !read_number(call, "JITTER", call->words[1], 0, INT32_MAX, &jitter)))
+    if (!setting_read_number(call, "MS", call->words[0], 0, INT32_MAX, &latency) ||
+        (call->count > 1 && !setting_read_number(call, "JITTER", call->words[1], 0, INT32_MAX, &jitter)))
         return;
     call->proxy->latency_ms = latency;
     call->proxy->jitter_ms = jitter;
@@ -187,14 +72,14 @@ static void run_latency(struct call *call)
 
 static void run_bandwidth(struct call *call)
 {
-    if (read_number(call, "BYTES_PER_S", call->words[0], 0, INT32_MAX, &call->proxy->bandwidth))
+    if (setting_read_number(call, "BYTES_PER_S", call->words[0], 0, INT32_MAX, &call->proxy->bandwidth))
         bk_text_puts(call->answer, "ok");
 }
 
 static void run_slice(struct call *call)
 {
     int64_t slice = 0;
-    if (!read_number(call, "N", call->words[0], 0, INT32_MAX, &slice))
+    if (!setting_read_number(call, "N", call->words[0], 0, INT32_MAX, &slice))
         return;
     call->proxy->slice = (size_t)slice;
     bk_text_puts(call->answer, "ok");
@@ -215,12 +100,9 @@ static void set_blackhole(struct call *call, bool up, bool down)
 static void run_blackhole(struct call *call)
 {
     enum { UP, DOWN, BOTH };
-    static const char choices[] = "up|down|both|off";
     int64_t chosen = 0;
-    if (!choose(choices, call->words[0], &chosen)) {
-        refuse(call, "\"%.60s\" is none of %s", call->words[0], choices);
+    if (!setting_read_choice(call, "blackhole", call->words[0], "up|down|both|off", &chosen))
         return;
-    }
     set_blackhole(call, chosen == UP || chosen == BOTH, chosen == DOWN || chosen == BOTH);
     bk_text_puts(call->answer, "ok");
 }
@@ -228,10 +110,8 @@ static void run_blackhole(struct call *call)
 static void run_refuse(struct call *call)
 {
     int64_t chosen = 0;
-    if (!choose("on|off", call->words[0], &chosen)) {
-        refuse(call, "\"%.60s\" is none of on|off", call->words[0]);
+    if (!setting_read_choice(call, "refuse", call->words[0], "on|off", &chosen))
         return;
-    }
     call->proxy->refusing = chosen == 0;
     bk_text_puts(call->answer, "ok");
 }
@@ -241,7 +121,7 @@ static void run_upstream(struct call *call)
     struct net_address address;
     struct bk_error error = {0};
     if (net_address_parse(call->words[0], false, &address, &error) != BK_OK) {
-        refuse(call, "%s", error.text);
+        setting_refuse(call, "%s", error.text);
         return;
     }
     call->proxy->upstream = address;
@@ -311,7 +191,7 @@ static void run_trace(struct call *call)
 {
     struct trace *trace = &call->proxy->trace;
     if (call->proxy->protocol == FRAME_RAW) {
-        refuse(call, "raw has no messages");
+        setting_refuse(call, "raw has no messages");
         return;
     }
     if (strcmp(call->words[0], "show") == 0) {
@@ -320,11 +200,11 @@ static void run_trace(struct call *call)
         if (trace_show(trace, &shown))
             bk_text_add(call->answer, shown.data, shown.size);
         else
-            refuse(call, "%s", bk_text_string(&shown));
+            setting_refuse(call, "%s", bk_text_string(&shown));
         return;
     }
     struct setting from = {.name = "from", .is_text = true, .required = true};
-    if (!read_settings(call, &from, 1))
+    if (!setting_read_all(call, &from, 1))
         return;
     trace_want(trace, from.text);
     bk_text_puts(call->answer, "ok");
@@ -334,8 +214,8 @@ static void run_wait_fired(struct call *call)
 {
     int64_t fired = 0;
     int64_t ms = 0;
-    if (!read_number(call, "N", call->words[0], 0, INT64_MAX, &fired) ||
-        !read_number(call, "MS", call->words[1], 0, INT32_MAX, &ms))
+    if (!setting_read_number(call, "N", call->words[0], 0, INT64_MAX, &fired) ||
+        !setting_read_number(call, "MS", call->words[1], 0, INT32_MAX, &ms))
         return;
     *call->wait = (struct command_wait){.waiting = true, .fired = (uint64_t)fired, .until = call->now + ms};
 }
@@ -400,13 +280,13 @@ void command_run(struct proxy *proxy, char *line, struct bk_text *answer, struct
     call.words = words + 1;
     call.count = count > 0 ? count - 1 : 0;
     if (!whole)
-        refuse(&call, "a quotation mark is missing");
+        setting_refuse(&call, "a quotation mark is missing");
     else if (count == 0)
-        refuse(&call, "a command is missing");
+        setting_refuse(&call, "a command is missing");
     else if (!command)
-        refuse(&call, "unknown command \"%.60s\"", words[0]);
+        setting_refuse(&call, "unknown command \"%.60s\"", words[0]);
     else if (call.count < command->least || call.count > command->most)
-        refuse(&call, "usage: %s%s%s", command->name, *command->usage ? " " : "", command->usage);
+        setting_refuse(&call, "usage: %s%s%s", command->name, *command->usage ? " " : "", command->usage);
     else
         command->run(&call);
     free(words);

@@ -1,33 +1,15 @@
 /* flow.c - one direction of a connection: what arrives, what becomes of it, and when it goes on. */
 #include <errno.h>
 
+#include "tests/faults/proxy/jitter.h"
 #include "tests/faults/proxy/proxy.h"
 
 enum { TICKS_PER_S = 50 }; /* bandwidth: in portions of 20 ms */
 
-/* Sebastiano Vigna's splitmix64: a well-mixed number from any. */
-static uint64_t mix(uint64_t x)
-{
-    x += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-/* A function of the seed, the connection, the direction and the message, and of nothing else: however the bytes are cut
-   into chunks on their way, the same traffic has the same jitter. */
-static bk_ms jitter_of(const struct proxy *proxy, const struct link *link, enum frame_side side)
-{
-    if (proxy->jitter_ms == 0)
-        return 0;
-    uint64_t place = mix(mix(proxy->seed) ^ (link->number << 1 | side)) ^ link->flow[side].messages;
-    return (bk_ms)(mix(place) % ((uint64_t)proxy->jitter_ms + 1));
-}
-
 static bk_ms next_due(const struct proxy *proxy, struct link *link, enum frame_side side, bk_ms now)
 {
     struct flow *flow = &link->flow[side];
-    bk_ms due = now + proxy->latency_ms + jitter_of(proxy, link, side);
+    bk_ms due = now + proxy->latency_ms + jitter(proxy->seed, link->number, side, flow->messages, proxy->jitter_ms);
     due = BK_MAX(due, flow->not_before);
     flow->last_due = BK_MAX(due, flow->last_due);
     return flow->last_due;

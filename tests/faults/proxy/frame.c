@@ -125,24 +125,32 @@ static void resp_element(struct frame_scanner *scanner, char byte)
         make_opaque(scanner);
 }
 
+static void resp_element_done(struct frame_scanner *scanner, bool *ends)
+{
+    scanner->elements--;
+    scanner->state = FRAME_ELEMENT;
+    *ends = scanner->elements == 0;
+}
+
+static void resp_line(struct frame_scanner *scanner, char byte, bool *ends)
+{
+    scanner->asks = scanner->asks || !strchr(" \t\r\n", byte);
+    if (byte == '\n')
+        resp_element_done(scanner, ends);
+}
+
 static void resp_begin(struct frame_scanner *scanner, enum frame_side side, char byte, bool *ends)
 {
     scanner->kind = byte;
     scanner->elements = 1;
+    scanner->asks = false;
     if (side == FRAME_SERVER || byte == '*') {
         resp_element(scanner, byte);
         return;
     }
     scanner->kind = FRAME_INLINE;
     scanner->state = FRAME_LINE;
-    *ends = byte == '\n';
-}
-
-static void resp_element_done(struct frame_scanner *scanner, bool *ends)
-{
-    scanner->elements--;
-    scanner->state = FRAME_ELEMENT;
-    *ends = scanner->elements == 0;
+    resp_line(scanner, byte, ends);
 }
 
 static void resp_number(struct frame_scanner *scanner, char byte)
@@ -164,6 +172,7 @@ static void resp_length(struct frame_scanner *scanner, bool *ends)
 {
     uint64_t number = scanner->negative ? 0 : scanner->number;
     bool text = strchr("$=!", scanner->type) != NULL;
+    scanner->asks = scanner->asks || number > 0;
     if (text && !scanner->negative) {
         scanner->left = number + 2; /* and CR LF */
         scanner->state = FRAME_BODY;
@@ -179,7 +188,7 @@ static void resp_length(struct frame_scanner *scanner, bool *ends)
 static void resp_end(struct frame_talk *talk, enum frame_side side)
 {
     if (side == FRAME_CLIENT)
-        talk->answers_due++;
+        talk->answers_due += talk->scanner[side].asks;
     else if (talk->scanner[side].kind != '>') /* pushed, not asked for */
         talk->answers_due--;
 }
@@ -212,8 +221,7 @@ static void take_byte(struct frame_talk *talk, enum frame_side side, char byte, 
             make_opaque(scanner);
         break;
     case FRAME_LINE:
-        if (byte == '\n')
-            resp_element_done(scanner, ends);
+        resp_line(scanner, byte, ends);
         break;
     case FRAME_BODY:
     case FRAME_CLOSED:

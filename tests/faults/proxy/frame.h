@@ -48,6 +48,7 @@ struct frame_scanner {
     char type;         /* RESP: of the element whose length is read */
     uint64_t left;     /* bytes of the body to come */
     uint64_t elements; /* RESP: to come, the one being read included */
+    bool asks;         /* RESP: a client's message that is not empty, and so has an answer */
 };
 
 /** A conversation. `{.protocol = ...}` is a valid new one. */

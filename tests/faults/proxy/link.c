@@ -144,9 +144,8 @@ static void settle(struct proxy *proxy, struct link *link, bk_ms now)
         settle_flow(proxy, link, (enum frame_side)side, now);
     const struct flow *up = &link->flow[FRAME_CLIENT];
     const struct flow *down = &link->flow[FRAME_SERVER];
-    if (link->state == LINK_LIVE && up->passed_on && down->passed_on)
-        die(proxy, link, "closed");
-    else if (link->state == LINK_LINGERING && ((up->ended && down->ended) || now >= link->linger_until))
+    if ((link->state == LINK_LIVE && up->passed_on && down->passed_on) ||
+        (link->state == LINK_LINGERING && ((up->ended && down->ended) || now >= link->linger_until)))
         die(proxy, link, "closed");
     else if (link->state == LINK_SILENT && link->fd[FRAME_CLIENT] < 0 && link->fd[FRAME_SERVER] < 0)
         die(proxy, link, "both sides have left the silence");

@@ -1,7 +1,7 @@
 /* proxy.h - what the parts of the fault proxy share: its state, and the connections that go through it.
  *
  * frame (where messages end), backlog (bytes that wait), fault (what is armed) and net (sockets) stand below; then link
- * (one connection), trace, command (what can be told), control (who tells it), and main, which holds the loop. One
+ * (one connection) with its two flows, trace, command (what can be told), control (who tells it), and the loop. One
  * thread, no socket that blocks. Whatever is decided about a message is decided when it arrives here: latency and delays
  * only tell when it goes on.
  */
@@ -193,6 +193,12 @@ void control_poll(const struct control *control, struct pollfd *polls);
 void control_step(struct control *control, struct proxy *proxy, const struct pollfd *polls, bk_ms now);
 /** When it wants to be stepped without any event, or -1. */
 bk_ms control_wake(const struct control *control);
+
+/* --- loop.c ------------------------------------------------------------------------------------------------------- */
+
+/** Says where it listens, then forwards until a signal or a command ends it. Leaves nothing in *proxy but the listener and
+ *  the log, which are the caller's. */
+void proxy_run(struct proxy *proxy, struct control *control);
 
 /* --- tell.c ------------------------------------------------------------------------------------------------------- */
 
