@@ -101,6 +101,12 @@ head -c 5000000 /dev/urandom >"$T/blob"
 redis_by -x set blob <"$T/blob" >/dev/null
 head -c -1 < <(redis_by --raw get blob) >"$T/blob.back"
 ok 'a binary value of five megabytes comes back unchanged' cmp "$T/blob" "$T/blob.back"
+cat "$T"/blob{,,,,} >"$T/blobs" # more than it holds of a message whose text is looked for
+tell resp cut side=client at=1 when=before how=rst from='in none of them' >/dev/null
+redis_by -x set blobs <"$T/blobs" >/dev/null
+is "$(redis strlen blobs) $(stat_of resp armed)" '25000000 1' 'one of 25 megabytes comes through while a text is looked for'
+tell resp heal >/dev/null
+redis del blobs >/dev/null
 for ((i = 0; i < 20000; i++)); do printf 'INCRBY pipelined %d\r\n' $i; done >"$T/commands"
 before=$(stat_of resp client_messages)
 like "$(redis_by --pipe <"$T/commands")" 'errors: 0, replies: 20000' '20,000 pipelined commands are answered'

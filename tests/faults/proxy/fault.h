@@ -59,8 +59,8 @@ bool fault_list_looks_for_text(const struct fault_list *list);
 void fault_trigger(struct fault_list *list, struct fault_counters *counters, const struct bk_span *message);
 /** Counts one message of `side` for cuts and delays. */
 void fault_count_message(struct fault_counters *counters, enum frame_side side);
-/** Takes a cut or delay of `side` whose message is the one just counted off the counters, and writes it to *out. What is
- *  left of it in the list may be freed by that, so *out is a copy without the text. False: there is none (any more). */
+/** Takes a cut or delay of `side` that is due at the message just counted off the counters, and copies it to *out without
+ *  its text. False: there is none (any more). */
 bool fault_take(struct fault_list *list, struct fault_counters *counters, enum frame_side side, struct fault *out);
 /** Counts bytes of `side` and does to them what flips say; returns how many happened. */
 unsigned fault_flip(struct fault_list *list, struct fault_counters *counters, enum frame_side side, char *bytes,
