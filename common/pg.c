@@ -22,6 +22,7 @@
 
 struct bk_pg {
     PGconn *conn;
+    int backend_pid;
     bool broken;             /* a deadline or the connection was lost: never use it again */
     bool degraded;           /* a commit may not have reached the synchronous standby */
     char notice_sqlstate[6]; /* of a FATAL or worse that came as a notice */
@@ -210,7 +211,8 @@ static void session_options(struct bk_text *text, const struct bk_pg_options *op
         bk_text_puts(text, given);
     bk_text_printf(text,
                    " -c statement_timeout=%lld -c lock_timeout=%lld -c idle_in_transaction_session_timeout=%lld"
-                   " -c client_connection_check_interval=2000",
+                   " -c client_connection_check_interval=2000"
+                   " -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
                    (long long)options->statement_timeout_ms, (long long)options->lock_timeout_ms,
                    (long long)options->statement_timeout_ms * 2);
 }
@@ -279,6 +281,7 @@ static enum bk_status open_one(struct bk_pg **out, const struct bk_pg_options *o
     (void)PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
     if (PQsetnonblocking(pg->conn, 1) != 0)
         return fail_with(error, BK_OUTAGE, "", PQerrorMessage(pg->conn));
+    pg->backend_pid = PQbackendPID(pg->conn); /* libpq forgets it when the connection is lost */
     *out = BK_STEAL(pg);
     return BK_OK;
 }
@@ -511,7 +514,7 @@ int bk_pg_server_version(const struct bk_pg *pg)
 
 int bk_pg_backend_pid(const struct bk_pg *pg)
 {
-    return PQbackendPID(pg->conn);
+    return pg->backend_pid;
 }
 
 /* --- results ------------------------------------------------------------------------------------------------------ */

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "common/backoff.h"
+#include "common/ghost.h"
 #include "common/log.h"
 
 enum {
@@ -67,6 +68,7 @@ struct bk_pool {
     struct bk_error connect_error;
     unsigned connect_failures_in_a_row;
     bk_ms next_connect_at;
+    struct bk_ghosts ghosts;
     bool draining;
     bool closing;
 };
@@ -233,23 +235,40 @@ static void connect_failed(struct bk_pool *pool, struct slot *slot, const struct
     }
 }
 
+/* Ends what was given up, over a new connection, which is the first to know that the server can be reached again. */
+static enum bk_status end_ghosts(struct bk_pg *pg, const struct bk_ghosts *ghosts, bk_ms deadline,
+                                 struct bk_error *error)
+{
+    BK_AUTO_TEXT sql = {0};
+    bk_ghosts_sql(ghosts, bk_clock_now(), &sql);
+    return bk_pg_script(pg, bk_text_string(&sql), deadline, error);
+}
+
 /* Opens one connection; the lock is held on entry and on return. */
 static void connect_one(struct bk_pool *pool, struct slot *slot)
 {
     slot->state = BUSY;
     pool->stats.connecting++;
     uint64_t generation = pool->stats.generation;
+    struct bk_ghosts ghosts = pool->ghosts;
+    pool->ghosts.count = 0;
     pthread_mutex_unlock(&pool->lock);
     struct bk_error error = {0};
     struct bk_pg *pg = NULL;
-    enum bk_status status =
-        bk_pg_open(&pg, &pool->settings.session, bk_clock_now() + pool->settings.connect_timeout_ms, &error);
+    bk_ms deadline = bk_clock_now() + pool->settings.connect_timeout_ms;
+    enum bk_status status = bk_pg_open(&pg, &pool->settings.session, deadline, &error);
     if (status == BK_OK && bk_pg_read_only(pg)) {
         pg = bk_pg_close(pg);
         status = bk_fail(&error, BK_OUTAGE, "postgresql: the server is read-only (a standby, or a demoted primary)");
     }
+    if (status == BK_OK && ghosts.count > 0 && end_ghosts(pg, &ghosts, deadline, &error) != BK_OK) {
+        pg = bk_pg_close(pg);
+        status = error.status;
+    }
     pthread_mutex_lock(&pool->lock);
     pool->stats.connecting--;
+    for (unsigned i = 0; status != BK_OK && i < ghosts.count; i++)
+        bk_ghosts_add(&pool->ghosts, ghosts.list[i].pid, ghosts.list[i].since);
     if (status == BK_OK)
         connected(pool, slot, pg, generation);
     else
@@ -449,6 +468,8 @@ void bk_pool_release(struct bk_pool *pool, struct bk_pg *pg, enum bk_pool_fate f
     /* the connection itself is of the doomed set only if the set has not been doomed by somebody else already */
     if (fate == BK_POOL_DOOM && slot->generation == pool->stats.generation)
         doom(pool);
+    if (fate == BK_POOL_DISCARD && !pool->settings.session.pgbouncer)
+        bk_ghosts_add(&pool->ghosts, bk_pg_backend_pid(pg), now);
     if (keep_it && !is_stale(pool, slot, now) && !pool->closing)
         offer(pool, slot, now);
     else

@@ -33,7 +33,7 @@ through_proxy() {
   worker_up alice BOOKING_HTTP="127.0.0.1:${http[alice]}" BOOKING_LANES=1 BOOKING_BATCH=8 BOOKING_RETRY_BASE_MS=10 \
     BOOKING_STATEMENT_TIMEOUT_MS=400 BOOKING_LOCK_TIMEOUT_MS=200 BOOKING_CONNECT_TIMEOUT_MS=500 \
     BOOKING_POOL_ACQUIRE_TIMEOUT_MS=1000 BOOKING_BREAKER_OPEN_MS=100 BOOKING_BREAKER_OPEN_MAX_MS=200 \
-    BOOKING_POOL_MAX=2 BOOKING_POOL_MIN=2 DATABASE_URL="postgresql://app_worker@127.0.0.1:${proxy_port[pg]}/booking" "$@"
+    BOOKING_POOL_MAX=2 BOOKING_POOL_MIN=2 DATABASE_URL="postgresql://app_worker@127.0.0.1:${proxy_port[pg]}/booking" "${@//PORT/${proxy_port[pg]}}"
 }
 
 # The Parse of a batch, its first message; the breaker's probes have other words.
@@ -63,7 +63,8 @@ cut_sweep() {
   done
   [ -n "$long" ] || {
     mapfile -t chosen < <(for _ in {1..14}; do echo "${cuts[RANDOM % ${#cuts[@]}]}"; done | sort -u)
-    cuts=("${chosen[@]}")
+    # and always the one that leaves a transaction behind which waits for the end of its message
+    cuts=("${chosen[@]}" 'side=client at=5 when=before how=silence')
   }
   for cut in "${cuts[@]}"; do
     batch
@@ -104,8 +105,9 @@ late_answer() {
 
 # The request itself comes late: the worker has given up, the batch has been applied by another call, and now the
 # old one arrives, whole.
+# (A session that was given up is ended by the next connection, but behind PgBouncer nobody knows which one it was.)
 late_request() {
-  through_proxy
+  through_proxy DATABASE_URL='postgresql://app_worker@127.0.0.1:PORT/booking?pgbouncer=true'
   batch
   arm pg delay side=client at=1 ms=1500 "$batch_begins"
   ctl resume >/dev/null
@@ -329,7 +331,7 @@ deadlocks() {
       exception when deadlock_detected then null; end \$\$; rollback;"
   done | PGUSER=postgres psql -XAtq >"$T/rival.out" 2>&1 &
   rival=$!
-  worker_pid['rival']=$rival
+  helper_pid[rival]=$rival
   fired 'they met' wait_until 30 deadlocked 2
   kill_worker rival
   healed

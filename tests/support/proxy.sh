@@ -21,6 +21,7 @@ proxy_up() {
   local name=$1 said=$T/$1.proxy.out
   test_program fault-proxy >/dev/null
   [ -z "${helper_pid[$name]:-}" ] || proxy_down "$name"
+  rm -f "$said"
   "$proxy_program" --protocol "$2" --listen 0 --upstream "$3" --control "$T/$name.ctl" --log "$T/$name.proxy.log" "${@:4}" \
     </dev/null >"$said" 2>&1 &
   helper_pid[$name]=$!
