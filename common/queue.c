@@ -361,7 +361,7 @@ static void append_take(struct bk_queue *queue, const struct bk_turn_name *name,
     bk_redis_append(queue->redis, words.count, words.at);
 }
 
-static void read_taken(struct bk_reply *reply, struct bk_taken *taken)
+void bk_taken_read(struct bk_reply *reply, struct bk_taken *taken)
 {
     const struct bk_reply *jobs = bk_reply_at(reply, 6);
     *taken = (struct bk_taken){
@@ -422,7 +422,7 @@ enum bk_status bk_queue_turn(struct bk_queue *queue, const struct bk_turn_name *
         struct bk_reply *reply = NULL;
         status = bk_redis_receive(queue->redis, deadline, &reply, error);
         if (status == BK_OK)
-            read_taken(reply, taken);
+            bk_taken_read(reply, taken);
         else
             bk_error_prefix(error, "take");
     }

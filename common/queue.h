@@ -111,6 +111,9 @@ struct bk_taken {
     struct bk_reply *reply;
 };
 
+/** Takes the answer of a take apart; whatever it is, what is not there counts as nothing. *taken owns `reply` from then
+ *  on. Any thread. */
+void bk_taken_read(struct bk_reply *reply, struct bk_taken *taken);
 /** Empties it; what was lent from it is gone. */
 void bk_taken_deinit(struct bk_taken *taken);
 

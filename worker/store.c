@@ -8,11 +8,10 @@
 #include "common/crash.h"
 #include "common/sqlstate.h"
 
-static void write_commands(struct bk_text *json, const struct bk_store *store, const struct bk_store_command *commands,
-                           size_t count)
+void bk_store_json(struct bk_text *json, const char *name, const struct bk_store_command *commands, size_t count)
 {
     BK_AUTO_TEXT worker = {0};
-    bk_text_json_string(&worker, store->worker);
+    bk_text_json_string(&worker, name);
     bk_text_putc(json, '[');
     for (size_t i = 0; i < count; i++) {
         const struct bk_job *job = commands[i].job;
@@ -111,7 +110,7 @@ enum bk_status bk_store_apply(const struct bk_store *store, const struct bk_stor
                               struct bk_error *error)
 {
     BK_AUTO_TEXT json = {0};
-    write_commands(&json, store, commands, count);
+    bk_store_json(&json, store->worker, commands, count);
     const char *params[] = {bk_text_string(&json)};
     enum bk_status status = query(store, "select id, outcome, code, version from booking.apply($1::jsonb)", 1, params,
                                   deadline, borrower, answer, error);

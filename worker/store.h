@@ -34,6 +34,10 @@ struct bk_store {
     bk_ms call_timeout_ms; /* the client's deadline for the statement, commit included */
 };
 
+/** Appends the commands as the array that booking.apply takes; `worker` is for the ledger. Their args are checked JSON
+ *  and go in byte for byte. Any thread. */
+void bk_store_json(struct bk_text *json, const char *worker, const struct bk_store_command *commands, size_t count);
+
 /** Applies the commands (ids and bookings distinct) in one transaction. On BK_OK all of them are committed and
  *  `*answer` tells what became of each; the caller frees it either way. `deadline` (monotonic ms) cuts both waits short.
  *  Errors: BK_UNKNOWN may have been applied; every other status has not. BK_TRANSIENT for contention (a race with

@@ -11,21 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/json.h"
 #include "worker/ctl/ctl.h"
-#include "worker/job.h"
+#include "worker/ctl/entry.h"
 
-enum { PIECE = 256, MEMBERS_MOST = 16, WORDS_MOST = 16 };
-
-/* One line on its way. */
-struct entry {
-    char *line; /* owned, without the line feed */
-    long number;
-    char *texts[8]; /* owned words */
-    size_t text_count;
-    struct bk_span words[WORDS_MOST];
-    size_t word_count;
-};
+enum { PIECE = 256 };
 
 struct enqueue {
     struct ctl *ctl;
@@ -34,116 +23,15 @@ struct enqueue {
     off_t size;    /* of the input, 0 if unknown */
     long enqueued;
     long refused;
-    struct entry entries[PIECE];
+    struct ctl_entry entries[PIECE];
     size_t count;
     bk_ms began;
     bk_ms drawn_at;
 };
 
-static void free_entry(struct entry *entry)
-{
-    for (size_t i = 0; i < entry->text_count; i++)
-        free(entry->texts[i]);
-    free(entry->line);
-    *entry = (struct entry){0};
-}
-
-static void add_word(struct entry *entry, const char *name, struct bk_span value)
-{
-    entry->words[entry->word_count++] = bk_span_of(name);
-    entry->words[entry->word_count++] = value;
-}
-
-/* --- reading a line ---------------------------------------------------------------------------------------------------- */
-
-static const struct bk_json_member *find(const struct bk_json_member *members, size_t count, const char *name)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (bk_span_is(members[i].name, name))
-            return &members[i];
-    }
-    return NULL;
-}
-
-static enum bk_status add_string(struct entry *entry, const char *name, const struct bk_json_member *member,
-                                 struct bk_error *error)
-{
-    if (member->type != BK_JSON_STRING)
-        return bk_fail(error, BK_INVALID, "%s: expected a string, got %s", name, bk_json_type_name(member->type));
-    char *text = bk_json_unescape(member->raw);
-    entry->texts[entry->text_count++] = text;
-    add_word(entry, name, bk_span_of(text));
-    return BK_OK;
-}
-
-/* The key is args.booking_id unless the line says otherwise. */
-static enum bk_status add_default_key(struct entry *entry, struct bk_span args, struct bk_error *error)
-{
-    struct bk_json_member members[MEMBERS_MOST];
-    size_t count = 0;
-    const struct bk_json_member *id = NULL;
-    if (bk_json_object(args, members, MEMBERS_MOST, &count, NULL) == BK_OK)
-        id = find(members, count, "booking_id");
-    if (!id || id->type != BK_JSON_STRING)
-        return bk_fail(error, BK_INVALID, "key: missing, and args has no booking_id to take it from");
-    return add_string(entry, "key", id, error);
-}
-
-static enum bk_status add_member(struct entry *entry, const struct bk_json_member *member, struct bk_error *error)
-{
-    static const char *const strings[] = {"id", "kind", "key", "traceparent"};
-    static const char *const times[] = {"not_before", "expires_at"};
-    for (size_t i = 0; i < BK_COUNT(strings); i++) {
-        if (bk_span_is(member->name, strings[i]))
-            return add_string(entry, strings[i], member, error);
-    }
-    int64_t number = 0;
-    for (size_t i = 0; i < BK_COUNT(times); i++) {
-        if (!bk_span_is(member->name, times[i]))
-            continue;
-        if (member->type != BK_JSON_NUMBER || !bk_json_integer(member->raw, &number) || number < 0)
-            return bk_fail(error, BK_INVALID, "%s: expected Unix milliseconds", times[i]);
-        add_word(entry, times[i], member->raw);
-        return BK_OK;
-    }
-    if (bk_span_is(member->name, "args")) {
-        add_word(entry, "args", member->raw);
-        return BK_OK;
-    }
-    if (bk_span_is(member->name, "reply")) {
-        if (!bk_span_is(member->raw, "1") && !bk_span_is(member->raw, "true"))
-            return bk_fail(error, BK_INVALID, "reply: expected 1, or no such member");
-        add_word(entry, "reply", bk_span_of("1"));
-        return BK_OK;
-    }
-    return bk_fail(error, BK_INVALID, "%.*s: unknown member", (int)BK_MIN(member->name.size, (size_t)40),
-                   member->name.at);
-}
-
-/* Whether the worker would call the entry malformed: asked of the worker's own reader. */
-static enum bk_status check_envelope(const struct entry *entry, struct bk_error *error)
-{
-    struct bk_job job;
-    bk_job_check(entry->words, entry->word_count, &job);
-    return *job.fault ? bk_fail(error, BK_INVALID, "%s", job.fault) : BK_OK;
-}
-
-static enum bk_status read_entry(struct entry *entry, struct bk_error *error)
-{
-    struct bk_json_member members[MEMBERS_MOST];
-    size_t count = 0;
-    enum bk_status status = bk_json_object(bk_span_of(entry->line), members, MEMBERS_MOST, &count, error);
-    for (size_t i = 0; i < count && status == BK_OK; i++)
-        status = add_member(entry, &members[i], error);
-    const struct bk_json_member *args = find(members, count, "args");
-    if (status == BK_OK && !find(members, count, "key") && args)
-        status = add_default_key(entry, args->raw, error);
-    return status == BK_OK ? check_envelope(entry, error) : status;
-}
-
 /* --- the journal ---------------------------------------------------------------------------------------------------------- */
 
-static void journal(struct enqueue *run, const char *state, const struct entry *entry, const char *ticket)
+static void journal(struct enqueue *run, const char *state, const struct ctl_entry *entry, const char *ticket)
 {
     if (run->journal)
         (void)fprintf(run->journal, "%s\t%ld\t%s\t%s\n", state, entry->number, ticket, entry->line);
@@ -214,7 +102,7 @@ static enum bk_status send_piece(struct enqueue *run, struct bk_error *error)
         status = journal_error.status;
     }
     for (size_t i = 0; i < run->count; i++)
-        free_entry(&run->entries[i]);
+        ctl_entry_deinit(&run->entries[i]);
     run->count = 0;
     draw_progress(run, false);
     return status;
@@ -222,17 +110,12 @@ static enum bk_status send_piece(struct enqueue *run, struct bk_error *error)
 
 static enum bk_status take_line(struct enqueue *run, const char *line, size_t size, long number, struct bk_error *error)
 {
-    struct entry *entry = &run->entries[run->count];
+    struct ctl_entry *entry = &run->entries[run->count];
     struct bk_error why = {0};
-    *entry = (struct entry){.line = bk_strndup(line, size), .number = number};
-    enum bk_status status = strlen(entry->line) != size
-                                ? bk_fail(&why, BK_INVALID, "not JSON: a NUL byte at %zu", strlen(entry->line))
-                                : read_entry(entry, &why);
-    if (status != BK_OK) {
-        BK_AUTO_TEXT shown = {0};
-        bk_text_safe(&shown, why.text, strlen(why.text), sizeof(why.text));
-        (void)fprintf(stderr, "line %ld refused: %s\n", number, bk_text_string(&shown));
-        free_entry(entry);
+    *entry = (struct ctl_entry){.number = number};
+    if (ctl_entry_read(entry, line, size, &why) != BK_OK) {
+        (void)fprintf(stderr, "line %ld refused: %s\n", number, why.text);
+        ctl_entry_deinit(entry);
         run->refused++;
         return BK_OK;
     }
@@ -255,7 +138,7 @@ static enum bk_status send_all(struct enqueue *run, struct bk_error *error)
     if (status == BK_OK && run->count > 0)
         status = send_piece(run, error);
     for (size_t i = 0; i < run->count; i++)
-        free_entry(&run->entries[i]);
+        ctl_entry_deinit(&run->entries[i]);
     return status;
 }
 
