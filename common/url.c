@@ -103,6 +103,14 @@ static void mask_assignments(struct bk_text *text, const char *at, bool uri)
     }
 }
 
+/* Whether a password= begins in front of `end`. */
+static bool has_assignment(const char *at, const char *end)
+{
+    while (at < end && !value_of_password(at, true))
+        at++;
+    return at < end;
+}
+
 /* Behind "scheme://"; the text itself when there is none. */
 static const char *behind_scheme(const char *url)
 {
@@ -126,7 +134,7 @@ static const char *find_at_sign(const char *authority)
 /* "host:secret": somebody has left out the '@' and what belongs behind it. */
 static const char *find_port_that_is_none(const char *authority)
 {
-    const char *colon = *authority == '[' ? NULL : strchr(authority, ':');
+    const char *colon = *authority == '[' ? NULL : memchr(authority, ':', strcspn(authority, "/?#"));
     size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
     return colon && !strchr("/?#,", colon[1 + digits]) ? colon : NULL;
 }
@@ -145,6 +153,8 @@ void bk_url_mask(struct bk_text *text, const char *url)
         colon = NULL;
     if (uri && !sign)
         colon = find_port_that_is_none(authority);
+    if (uri && colon && has_assignment(authority, colon))
+        colon = NULL; /* it stands in the value, which is masked from its beginning */
     if (!colon) {
         mask_assignments(text, url, uri);
         return;
@@ -162,15 +172,15 @@ struct parameter {
     bool *flag;
 };
 
+/* No error quotes a value: of a password with a raw '?' in it, the rest stands where parameters are looked for. */
 static enum bk_status read_parameter(const struct parameter *p, const char *value, size_t size, struct bk_error *error)
 {
     struct bk_span span = {value, size};
     if (p->number && (!bk_parse_integer(span, p->number) || *p->number < 0 || *p->number > 86400))
-        return bk_fail(error, BK_INVALID, "parameter %s=%.*s: expected an integer from 0 to 86400", p->name, (int)size,
-                       value);
+        return bk_fail(error, BK_INVALID, "parameter %s: expected an integer from 0 to 86400", p->name);
     if (p->flag) {
         if (!bk_span_is(span, "true") && !bk_span_is(span, "false"))
-            return bk_fail(error, BK_INVALID, "parameter %s=%.*s: expected true or false", p->name, (int)size, value);
+            return bk_fail(error, BK_INVALID, "parameter %s: expected true or false", p->name);
         *p->flag = bk_span_is(span, "true");
     }
     return BK_OK;
@@ -302,7 +312,8 @@ static enum bk_status read_host(struct bk_redis_url *url, const char *at, size_t
     return BK_OK;
 }
 
-/* The path: "/db", or "/master[/db]" for Sentinel. */
+/* The path: "/db", or "/master[/db]" for Sentinel. It may be the rest of a password with a raw '/' in it, so no error
+ * quotes it. */
 static enum bk_status read_path(struct bk_redis_url *url, const char *path, struct bk_error *error)
 {
     if (*path == '/')
@@ -316,7 +327,7 @@ static enum bk_status read_path(struct bk_redis_url *url, const char *path, stru
     }
     int64_t db = 0;
     if (*path && (!bk_parse_integer(bk_span_of(path), &db) || db < 0 || db > 65535))
-        return bk_fail(error, BK_INVALID, "the database must be a number, not \"%.32s\"", path);
+        return bk_fail(error, BK_INVALID, "the database must be a number from 0 to 65535");
     url->db = (int)db;
     return BK_OK;
 }
