@@ -35,14 +35,14 @@ bool bk_dead_time(const char *text, int64_t now, int64_t *unix_ms)
     size_t size = strlen(text);
     const char *unit = size > 1 ? strchr(units, text[size - 1]) : NULL;
     int64_t number = 0;
-    if (unit && bk_parse_integer((struct bk_span){text, size - 1}, &number) && number >= 0 && number < 1000000) {
-        *unix_ms = now - number * unit_ms[unit - units];
-        return true;
-    }
     int64_t us = 0;
-    if (bk_timestamp_parse(bk_span_of(text), &us))
+    if (unit && bk_parse_integer((struct bk_span){text, size - 1}, &number) && number >= 0 && number < 1000000)
+        number = now - number * unit_ms[unit - units];
+    else if (!bk_timestamp_parse(bk_span_of(text), &us))
+        number = us / 1000;
+    else
         return false;
-    *unix_ms = us / 1000;
+    *unix_ms = BK_MAX(number, INT64_C(1)); /* 0 would filter nothing: --until 1970 is to find none, and not all */
     return true;
 }
 

@@ -24,8 +24,8 @@ struct bk_dead_cursor {
 /** Reads a cursor that came from outside; false when it is none. NULL is the beginning. Any thread. */
 bool bk_dead_cursor_read(struct bk_dead_cursor *cursor, const char *text);
 
-/** Reads a time: RFC 3339, or an age like 90s, 30m, 12h, 7d (before `now`, Unix ms). False when it is none. Any
- *  thread. */
+/** Reads a time: RFC 3339, or an age like 90s, 30m, 12h, 7d (before `now`, Unix ms); 1 at the least, as 0 stands for
+ *  no time. False when it is none. Any thread. */
 bool bk_dead_time(const char *text, int64_t now, int64_t *unix_ms);
 
 /** Called for each letter that fits; `fields` is NULL in a walk without detail. False ends the walk. */
