@@ -14,9 +14,15 @@ void bk_text_deinit(struct bk_text *text)
 
 void bk_text_clear(struct bk_text *text)
 {
-    text->size = 0;
-    if (text->data)
-        text->data[0] = '\0';
+    bk_text_cut(text, 0);
+}
+
+void bk_text_cut(struct bk_text *text, size_t size)
+{
+    if (!text->data)
+        return;
+    text->size = BK_MIN(size, text->size);
+    text->data[text->size] = '\0';
 }
 
 const char *bk_text_string(const struct bk_text *text)

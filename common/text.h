@@ -16,6 +16,8 @@ struct bk_text {
 void bk_text_deinit(struct bk_text *text);
 /** Empties the buffer and keeps its memory for the next use. */
 void bk_text_clear(struct bk_text *text);
+/** Forgets what stands behind the first `size` bytes. */
+void bk_text_cut(struct bk_text *text, size_t size);
 /** The content as a C string, "" when empty; lent until the next call on this buffer. */
 const char *bk_text_string(const struct bk_text *text);
 /** Appends bytes. */

@@ -88,7 +88,8 @@ enum bk_status bk_dead_walk(struct bk_queue *queue, struct bk_dead_walk *walk, b
             return status;
         struct bk_span next = bk_reply_text(bk_reply_at(page, 0));
         walk->now = bk_reply_integer(bk_reply_at(page, 2), 0);
-        (void)snprintf(walk->at.text, sizeof(walk->at.text), "%s", next.size ? next.at : "");
+        if (!bk_dead_cursor_read(&walk->at, next.at))
+            return bk_fail(error, BK_OPERATOR, "the queue's functions gave a cursor that is none");
         size_t each = walk->detail ? 2 : 1;
         for (size_t i = 3; i + each <= bk_reply_count(page); i += each) {
             const struct bk_reply *fields = walk->detail ? bk_reply_at(page, i + 1) : NULL;
@@ -156,36 +157,73 @@ void bk_dead_story(struct bk_text *json, struct bk_span ticket, const struct bk_
     bk_text_puts(json, "}\n");
 }
 
-bool bk_dead_line(struct bk_text *text, const struct bk_reply *fields)
+/* A time as JSON has numbers: without zeros in front. False when it is none. */
+static bool put_time(struct bk_text *text, const char *name, struct bk_span value)
+{
+    int64_t unused = 0;
+    while (value.size > 1 && value.at[0] == '0')
+        value = (struct bk_span){value.at + 1, value.size - 1};
+    if (!bk_parse_integer(value, &unused) || unused < 0)
+        return false;
+    bk_text_printf(text, ",\"%s\":%.*s", name, (int)value.size, value.at);
+    return true;
+}
+
+/* Args go in as they are, so they have to be one value and nothing behind it. A line feed can stand only between the
+ * parts of checked JSON, where a blank means the same. */
+static bool put_args(struct bk_text *text, struct bk_span args)
+{
+    size_t start = text->size;
+    struct bk_json_member member;
+    size_t count = 0;
+    bk_text_puts(text, "{\"args\":");
+    bk_text_add(text, args.at, args.size);
+    bk_text_putc(text, '}');
+    if (bk_json_object((struct bk_span){text->data + start, text->size - start}, &member, 1, &count, NULL) != BK_OK)
+        return false;
+    text->data[start] = ',';
+    bk_text_cut(text, text->size - 1); /* the brace */
+    for (char *at = strpbrk(text->data + start, "\r\n"); at; at = strpbrk(at, "\r\n"))
+        *at = ' ';
+    return true;
+}
+
+/* Whether all of the fields could be put: what does not fit into JSON byte for byte is not put at all. */
+static bool put_fields(struct bk_text *text, const struct bk_reply *fields)
 {
     static const char *const texts[] = {"id", "kind", "key", "traceparent"};
-    static const char *const raw[] = {"args", "not_before", "expires_at", "reply"};
-    struct bk_span args = bk_reply_text(bk_reply_field(fields, "args"));
-    if (!args.size || bk_reply_field(fields, "raw") || memchr(args.at, '\n', args.size))
-        return false;
-    size_t start = text->size;
+    static const char *const times[] = {"not_before", "expires_at"};
     for (size_t i = 0; i < BK_COUNT(texts); i++) {
         struct bk_span value = bk_reply_text(bk_reply_field(fields, texts[i]));
-        if (!value.at)
+        bool good = value.at && bk_utf8_valid(value.at, value.size, NULL) && !memchr(value.at, '\0', value.size);
+        if (!good && i < 3) /* the fourth is optional, and an ill-formed one means nothing */
+            return false;
+        if (!good)
             continue;
-        bk_text_printf(text, "%s\"%s\":", text->size == start ? "{" : ",", texts[i]);
+        bk_text_printf(text, "%s\"%s\":", i ? "," : "{", texts[i]);
         bk_text_json(text, value.at, value.size);
     }
-    for (size_t i = 0; i < BK_COUNT(raw); i++) {
-        struct bk_span value = bk_reply_text(bk_reply_field(fields, raw[i]));
-        if (value.at)
-            bk_text_printf(text, ",\"%s\":%.*s", raw[i], (int)value.size, value.at);
+    if (!put_args(text, bk_reply_text(bk_reply_field(fields, "args"))))
+        return false;
+    for (size_t i = 0; i < BK_COUNT(times); i++) {
+        struct bk_span value = bk_reply_text(bk_reply_field(fields, times[i]));
+        if (value.at && !put_time(text, times[i], value))
+            return false;
     }
-    bk_text_putc(text, '}');
-    struct bk_json_member members[2 * (BK_COUNT(texts) + BK_COUNT(raw))];
-    size_t count = 0;
-    if (bk_json_object((struct bk_span){text->data + start, text->size - start}, members, BK_COUNT(members), &count,
-                       NULL) != BK_OK) { /* args that are no JSON */
-        text->size = start;
-        text->data[start] = '\0';
+    struct bk_span reply = bk_reply_text(bk_reply_field(fields, "reply"));
+    if (reply.at)
+        bk_text_puts(text, ",\"reply\":1");
+    return !reply.at || bk_span_is(reply, "1");
+}
+
+bool bk_dead_line(struct bk_text *text, const struct bk_reply *fields)
+{
+    size_t start = text->size;
+    if (bk_reply_field(fields, "raw") || !put_fields(text, fields)) {
+        bk_text_cut(text, start);
         return false;
     }
-    bk_text_putc(text, '\n');
+    bk_text_puts(text, "}\n");
     return true;
 }
 

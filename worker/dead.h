@@ -52,7 +52,8 @@ enum bk_status bk_dead_read(struct bk_queue *queue, const char *ticket, struct b
 void bk_dead_json(struct bk_text *json, struct bk_span ticket, const struct bk_reply *fields);
 /** Appends the whole letter as one object: its meaning in plain words, args and raw as they are. */
 void bk_dead_story(struct bk_text *json, struct bk_span ticket, const struct bk_reply *fields);
-/** Appends one line that `bookingctl enqueue` takes back; false, and nothing, for a letter that cannot be one. */
+/** Appends one line that `bookingctl enqueue` takes back as the same entry; false, and nothing, for a letter that cannot
+ *  be one: malformed, args that are no JSON, or bytes that it does not hold. */
 bool bk_dead_line(struct bk_text *text, const struct bk_reply *fields);
 
 /** A correction; NULL leaves a field as it is. */

@@ -1,7 +1,98 @@
-/* Dead letters, and the times by which they are filtered. */
+/* Dead letters as lines that can be taken back, and the times by which they are filtered. */
 #include "worker/dead.h"
 
+#include <string.h>
+
 #include <criterion/criterion.h>
+
+#include "tests/support/resp.h"
+
+/* --- lines -------------------------------------------------------------------------------------------------------- */
+
+enum { FIELDS_MOST = 6 };
+
+/* The line of a letter with id a, kind b, key k and these fields besides; "" when it has none. */
+static const char *line_of(struct bk_text *line, const char *const *pairs)
+{
+    struct bk_span words[2 * FIELDS_MOST + 6] = {bk_span_of("id"), bk_span_of("a"),   bk_span_of("kind"),
+                                                 bk_span_of("b"),  bk_span_of("key"), bk_span_of("k")};
+    size_t count = 6;
+    for (; *pairs; pairs++)
+        words[count++] = bk_span_of(*pairs);
+    BK_AUTO(bk_reply) *fields = resp_words(count, words);
+    bool good = bk_dead_line(line, fields);
+    cr_expect_eq(good, line->size > 0);
+    return bk_text_string(line);
+}
+
+Test(dead_line, says_what_the_entry_said)
+{
+    static const struct {
+        const char *fields[2 * FIELDS_MOST + 1];
+        const char *expected;
+    } rows[] = {
+        {{"args", "{}"}, "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":{}}\n"},
+        {{"args", "[]"}, "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":[]}\n"},
+        {{"args", "{\n  \"a\": 1\r\n}"}, "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":{   \"a\": 1  }}\n"},
+        {{"args", "{}", "not_before", "5", "expires_at", "17", "reply", "1", "traceparent", "t"},
+         "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"traceparent\":\"t\",\"args\":{},\"not_before\":5,\"expires_at\":"
+         "17,"
+         "\"reply\":1}\n"},
+        {{"args", "{}", "expires_at", "007"},
+         "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":{},\"expires_at\":7}\n"},
+        {{"args", "{}", "not_before", "000"},
+         "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":{},\"not_before\":0}\n"},
+        {{"args", "{}", "traceparent", "\xff"}, "{\"id\":\"a\",\"kind\":\"b\",\"key\":\"k\",\"args\":{}}\n"},
+    };
+    for (size_t i = 0; i < BK_COUNT(rows); i++) {
+        BK_AUTO_TEXT line = {0};
+        cr_expect_str_eq(line_of(&line, rows[i].fields), rows[i].expected, "row %zu: %s", i, line.data);
+    }
+}
+
+/* A value that brings members of its own would come back as another command. */
+Test(dead_line, is_not_made_of_what_would_say_something_else)
+{
+    static const char *const rows[][2 * FIELDS_MOST + 1] = {
+        {"args", "{},\"reply\":1"},
+        {"args", "{}}"},
+        {"args", "{},\"args\":{}"},
+        {"args", ""},
+        {"args", "{"},
+        {"args", "not JSON"},
+        {"args", "{\"a\":\"\n\"}"},
+        {"state", "dead"},
+        {"args", "{}", "expires_at", "5,\"reply\":1"},
+        {"args", "{}", "expires_at", "soon"},
+        {"args", "{}", "expires_at", ""},
+        {"args", "{}", "expires_at", "-1"},
+        {"args", "{}", "not_before", "1e3"},
+        {"args", "{}", "reply", "0"},
+        {"args", "{}", "reply", "1,\"traceparent\":\"x\""},
+        {"args", "{}", "raw", ""},
+    };
+    for (size_t i = 0; i < BK_COUNT(rows); i++) {
+        BK_AUTO_TEXT line = {0};
+        cr_expect_str_eq(line_of(&line, rows[i]), "", "row %zu: %s", i, line.data);
+    }
+}
+
+Test(dead_line, is_not_made_of_bytes_that_json_does_not_hold)
+{
+    static const struct bk_span bad[] = {{"\xff", 1}, {"\xed\xa0\x80", 3}, {"a\0b", 3}};
+    for (size_t field = 1; field < 6; field += 2) {
+        for (size_t i = 0; i < BK_COUNT(bad); i++) {
+            struct bk_span words[] = {bk_span_of("id"),  bk_span_of("a"), bk_span_of("kind"), bk_span_of("b"),
+                                      bk_span_of("key"), bk_span_of("k"), bk_span_of("args"), bk_span_of("{}")};
+            words[field] = bad[i];
+            BK_AUTO_TEXT line = {0};
+            BK_AUTO(bk_reply) *fields = resp_words(BK_COUNT(words), words);
+            bk_text_puts(&line, "before");
+            cr_expect_not(bk_dead_line(&line, fields), "field %zu, row %zu", field, i);
+            cr_expect_str_eq(line.data, "before", "field %zu, row %zu: %s", field, i, line.data);
+        }
+    }
+}
 
 /* --- times -------------------------------------------------------------------------------------------------------- */
 

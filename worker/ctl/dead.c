@@ -136,7 +136,7 @@ static int export(struct ctl *ctl, const struct filter *filter)
     ctl_print(&run.text);
     bk_text_deinit(&run.text);
     if (run.left_out)
-        (void)fprintf(stderr, "%lld left out: malformed, or args that are no line of text\n", (long long)run.left_out);
+        (void)fprintf(stderr, "%lld left out: malformed, or args that are no JSON\n", (long long)run.left_out);
     if (status != BK_OK)
         return ctl_failed(&error);
     return run.error.status == BK_OK || run.error.status == BK_MISSING ? BK_EXIT_OK : ctl_failed(&run.error);
