@@ -30,7 +30,7 @@ static void worker_json(struct bk_text *json, struct bk_span incarnation, int64_
 {
     static const char *const texts[] = {"state", "breaker", "host", "version"};
     static const char *const numbers[] = {"pid", "lanes", "held", "jobs", "started_at", "beat_at", "lease_ms"};
-    const char *at = memrchr(incarnation.at, '@', incarnation.size);
+    const char *at = incarnation.size ? memrchr(incarnation.at, '@', incarnation.size) : NULL;
     bk_text_puts(json, "{\"name\":");
     bk_text_json(json, incarnation.at, at ? (size_t)(at - incarnation.at) : incarnation.size);
     bk_text_puts(json, ",\"incarnation\":");
@@ -112,8 +112,9 @@ void bk_report_audit_json(struct bk_text *json, struct bk_span entry_id, const s
 {
     static const char *const names[] = {"who", "verb", "detail", "why"};
     char time[32];
-    bk_text_printf(json, "{\"entry\":\"%.*s\",\"at\":\"%s\"", (int)entry_id.size, entry_id.at,
-                   bk_timestamp_format(strtoll(entry_id.at, NULL, 10), time));
+    bk_text_puts(json, "{\"entry\":");
+    bk_text_json(json, entry_id.at, entry_id.size);
+    bk_text_printf(json, ",\"at\":\"%s\"", bk_timestamp_format(entry_id.at ? strtoll(entry_id.at, NULL, 10) : 0, time));
     for (size_t i = 0; i < BK_COUNT(names); i++) {
         struct bk_span value = bk_reply_text(bk_reply_field(fields, names[i]));
         bk_text_printf(json, ",\"%s\":", names[i]);

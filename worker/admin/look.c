@@ -242,5 +242,7 @@ void look_audit(struct exchange *exchange)
         bk_report_audit_json(body, last, bk_reply_at(entry, 1));
     }
     bool more = bk_reply_count(entries) == (size_t)limit && last.size;
-    bk_text_printf(body, "],\"next\":\"%s\"}\n", more ? last.at : "");
+    bk_text_puts(body, "],\"next\":");
+    bk_text_json(body, more ? last.at : "", more ? last.size : 0);
+    bk_text_puts(body, "}\n");
 }

@@ -37,10 +37,12 @@ void admin_refuse(struct exchange *exchange, int status, const char *format, ...
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    BK_AUTO_TEXT shown = {0};
+    bk_text_safe(&shown, text, strlen(text), sizeof(text)); /* it may quote the request: no terminal is to obey that */
     exchange->response->status = status;
     bk_text_clear(&exchange->response->body);
     bk_text_puts(&exchange->response->body, "{\"error\":");
-    bk_text_json_string(&exchange->response->body, text);
+    bk_text_json_string(&exchange->response->body, bk_text_string(&shown));
     bk_text_puts(&exchange->response->body, "}\n");
 }
 
