@@ -19,6 +19,7 @@
 #include "common/crash.h"
 #include "common/sqlstate.h"
 #include "common/text.h"
+#include "common/url.h"
 
 struct bk_pg {
     PGconn *conn;
@@ -144,18 +145,26 @@ static size_t item_count(const char *list)
     return count;
 }
 
-/* What libpq cannot read it quotes, be it a piece of the password; only the name of a parameter may be shown. */
-static void hide_quoted(char *text)
+/* Whether the quoted word is the name of a parameter that is shown anyway, in the URL without its secrets. */
+static bool is_shown(const char *quote, const char *conninfo)
 {
-    static const char *const harmless[] = {"invalid connection option ", "invalid URI query parameter: "};
-    for (size_t i = 0; i < BK_COUNT(harmless); i++) {
-        if (strncmp(text, harmless[i], strlen(harmless[i])) == 0)
-            return;
-    }
+    BK_AUTO_TEXT shown = {0};
+    BK_AUTO_TEXT name = {0};
+    bk_url_mask(&shown, conninfo);
+    bk_text_add(&name, quote + 1, strcspn(quote + 1, "\""));
+    bk_text_putc(&name, '=');
+    const char *at = name.size > 1 ? strstr(bk_text_string(&shown), name.data) : NULL;
+    return at && (at == shown.data || strchr("?& \t", at[-1]));
+}
+
+/* What libpq cannot read it quotes, be it a piece of the password: a raw '?' or a blank in one begins what looks like a
+ * parameter. */
+static void hide_quoted(char *text, const char *conninfo)
+{
     static const char missing[] = "missing \"=\"";
     char *from = strncmp(text, missing, sizeof(missing) - 1) == 0 ? text + sizeof(missing) - 1 : text;
     char *quote = strchr(from, '"');
-    if (!quote)
+    if (!quote || is_shown(quote, conninfo))
         return;
     size_t size = BK_MIN(strlen(quote), (size_t)3);
     memcpy(quote, "...", size);
@@ -188,7 +197,7 @@ enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error
     enum bk_status status = bk_fail(error, BK_INVALID, "%s", why ? why : "no memory");
     if (error) {
         one_line(error->text);
-        hide_quoted(error->text);
+        hide_quoted(error->text, conninfo);
     }
     PQfreemem(why);
     return status;

@@ -119,11 +119,13 @@ static const char *behind_scheme(const char *url)
 }
 
 /* The '@' behind the user and password, NULL when there is none. A password may hold a raw '@', '/' or '?' by mistake:
- * the last '@' counts that does not stand in a parameter of the query. */
+ * the last '@' counts that does not stand in a parameter of the query. To libpq a '?' in front of the first '@' begins
+ * no query, unless there is a '/' in between (conninfo_uri_parse_options). */
 static const char *find_at_sign(const char *authority)
 {
     const char *found = NULL;
-    const char *query = strchr(authority, '?');
+    size_t user = strcspn(authority, "@/");
+    const char *query = strchr(authority[user] == '@' ? authority + user : authority, '?');
     for (const char *at = strchr(authority, '@'); at; at = strchr(at + 1, '@')) {
         bool in_query = query && query < at && memchr(query, '=', (size_t)(at - query));
         found = in_query ? found : at;

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 
+#include "common/pg.h"
 #include "tests/support/corpus.h"
 
 /* --- masking ------------------------------------------------------------------------------------------------------ */
@@ -268,14 +269,16 @@ Test(redis_url, says_what_is_wrong_with_it)
 }
 
 /* What is refused may be a password in the wrong place: a raw '/' or '?' in it makes a database or a parameter of the
- * rest. No error quotes any of it. */
-Test(url, no_error_quotes_the_url)
+ * rest. */
+Test(url, no_error_quotes_a_secret)
 {
     static const char *const databases[] = {
         "postgresql://app:SEC?pgbouncer=RET@db/shop",
         "postgresql://app:SEC?connect_timeout=RET@db/shop",
         "postgresql://db/shop?socket_timeout=SECRET",
         "app:SECRET@db",
+        "postgresql://app:S?ECRET=/@db/shop", /* refused by libpq */
+        "postgresql://app:SEC?RET=x@db/shop", /* libpq would take it; we have said already what is wrong */
     };
     static const char *const redises[] = {
         "redis://:@SEC/RET@cache:6379/2", "redis://app:12/SECRET@cache", "redis+sentinel://app:12/main/SECRET@s1/main",
@@ -284,7 +287,11 @@ Test(url, no_error_quotes_the_url)
     for (size_t i = 0; i < BK_COUNT(databases); i++) {
         struct bk_database_url url = {0};
         struct bk_error error = {0};
-        cr_expect_eq(bk_database_url_parse(databases[i], &url, &error), BK_INVALID, "%s", databases[i]);
+        enum bk_status status = bk_database_url_parse(databases[i], &url, &error);
+        if (status == BK_OK)
+            status = bk_pg_check_conninfo(url.conninfo, &error);
+        bk_database_url_deinit(&url);
+        cr_expect_eq(status, BK_INVALID, "%s", databases[i]);
         cr_expect_not(strstr(error.text, "SEC") || strstr(error.text, "RET"), "%s: %s", databases[i], error.text);
     }
     for (size_t i = 0; i < BK_COUNT(redises); i++) {
@@ -292,5 +299,15 @@ Test(url, no_error_quotes_the_url)
         struct bk_error error = {0};
         cr_expect_eq(bk_redis_url_parse(redises[i], &url, &error), BK_INVALID, "%s", redises[i]);
         cr_expect_not(strstr(error.text, "SEC") || strstr(error.text, "RET"), "%s: %s", redises[i], error.text);
+    }
+}
+
+Test(url, what_is_shown_anyway_is_named)
+{
+    static const char *const urls[] = {"postgresql://app:SECRET@db/shop?sslmod=require", "host=db sslmod=require"};
+    for (size_t i = 0; i < BK_COUNT(urls); i++) {
+        struct bk_error error = {0};
+        cr_expect_eq(bk_pg_check_conninfo(urls[i], &error), BK_INVALID);
+        cr_expect(strstr(error.text, "\"sslmod\""), "%s", error.text);
     }
 }
