@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "worker/dead.h"
+#include "worker/job.h"
 
 enum { SCAN_PAGE = 1000 };
 
@@ -104,9 +105,12 @@ static enum bk_status find_id_in_inbox(const struct bk_finder *finder, const cha
 
 /* --- looking in the ledger --------------------------------------------------------------------------------------------------- */
 
+/* What is no id has no row; PostgreSQL would not even take it for text if it is no UTF-8. */
 static enum bk_status ask_ledger(const struct bk_finder *finder, const char *column, const char *value,
                                  struct bk_found *found, struct bk_error *error)
 {
+    if (!bk_is_id(bk_span_of(value)))
+        return BK_OK;
     bk_ms deadline = bk_clock_now() + finder->pg.statement_timeout_ms + 500;
     BK_AUTO(bk_pg) *pg = NULL;
     enum bk_status status = bk_pg_open(&pg, &finder->pg, deadline, error);
@@ -206,8 +210,9 @@ static void history_json(struct bk_text *json, struct bk_span history)
         const char *end = memchr(line, '\n', history.size - i);
         size_t size = end ? (size_t)(end - line) : history.size - i;
         size_t digits = strspn(line, "0123456789");
-        bk_text_printf(json, "%s{\"at_ms\":%.*s,\"what\":", n ? "," : "", (int)(digits ? digits : 1),
-                       digits ? line : "0");
+        int64_t at_ms = 0; /* in the inbox an entry may say what it likes, a history too */
+        (void)bk_parse_integer((struct bk_span){line, digits}, &at_ms);
+        bk_text_printf(json, "%s{\"at_ms\":%lld,\"what\":", n ? "," : "", (long long)at_ms);
         size_t skip = BK_MIN(digits + 1, size);
         bk_text_json(json, line + skip, size - skip);
         bk_text_putc(json, '}');

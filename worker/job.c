@@ -8,15 +8,20 @@
 
 /* --- the rules of the fields -------------------------------------------------------------------------------------- */
 
-static const char *check_id(struct bk_span value, struct bk_job *job)
+bool bk_is_id(struct bk_span text)
 {
-    bool good = value.size >= 1 && value.size <= BK_ID_MOST;
-    for (size_t i = 0; i < value.size && good; i++) {
-        char c = value.at[i];
+    bool good = text.size >= 1 && text.size <= BK_ID_MOST;
+    for (size_t i = 0; i < text.size && good; i++) {
+        char c = text.at[i];
         good = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
                c == ':' || c == '-';
     }
-    if (!good)
+    return good;
+}
+
+static const char *check_id(struct bk_span value, struct bk_job *job)
+{
+    if (!bk_is_id(value))
         return "expected 1 to 128 of A-Z a-z 0-9 _ . : -";
     job->id = value;
     return NULL;

@@ -36,6 +36,9 @@ void bk_job_read(const struct bk_queue_job *from, bk_ms now, struct bk_job *job)
  *  envelope's fields and `fault` of *job are meaningful. Any thread. */
 void bk_job_check(const struct bk_span *words, size_t count, struct bk_job *job);
 
+/** Whether the text can be a job's id. Any thread. */
+bool bk_is_id(struct bk_span text);
+
 /** Whether the text is a W3C trace context header that its recommendation calls valid (W3C Trace Context, section 3.2);
  *  any other is to be ignored. Any thread. */
 bool bk_traceparent_valid(struct bk_span text);

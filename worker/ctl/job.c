@@ -6,6 +6,7 @@
 #include "worker/ctl/ctl.h"
 #include "worker/decision.h"
 #include "worker/find.h"
+#include "worker/job.h"
 
 static void put_line(struct bk_text *text, const char *name, struct bk_span value, size_t most)
 {
@@ -41,7 +42,9 @@ static void put_text(struct bk_text *text, const struct bk_found *found, const c
     const struct bk_reply *fields = bk_found_fields(found);
     char room[32];
     char time[32];
-    bk_text_printf(text, "job %s: %s\n", asked, bk_found_place(found, room));
+    bk_text_puts(text, "job ");
+    bk_text_safe(text, asked, strlen(asked), BK_ID_MOST);
+    bk_text_printf(text, ": %s\n", bk_found_place(found, room));
     put_line(text, "ticket", bk_span_of(found->ticket), 48);
     for (size_t i = 0; i < BK_COUNT(names) && fields; i++)
         put_line(text, names[i], bk_reply_text(bk_reply_field(fields, names[i])), 2000);
