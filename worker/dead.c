@@ -315,7 +315,10 @@ static enum bk_status send_correction(struct bk_queue *queue, const struct bk_de
         return status;
     if (bk_reply_count(done) == 0)
         return bk_fail(error, BK_MISSING, "%s is not dead any more", edit->ticket);
-    (void)snprintf(ticket, 48, "%s", bk_reply_text(bk_reply_at(done, 0)).at);
+    const char *given = bk_reply_text(bk_reply_at(done, 0)).at;
+    if (!given || !bk_is_ticket(given))
+        return bk_fail(error, BK_OPERATOR, "the queue's functions gave a ticket that is none");
+    (void)snprintf(ticket, 48, "%s", given);
     return BK_OK;
 }
 
