@@ -40,12 +40,12 @@ through_proxy() {
 # shellcheck disable=SC2016 # no variable
 batch_begins='from=booking.apply($1'
 
-# batch: eight commands, in the queue at once
+# batch [KIND]: eight commands, in the queue at once
 batches=0
 batch() {
   batches=$((batches + 1))
-  awk -v n=8 -v twice=0 -v seed=$((seed * 1009 + batches)) -v resources=40 -v prefix="b$batches" \
-    -f "$root/tests/support/commands.awk" >"$T/batch"
+  awk -v n=80 -v twice=0 -v seed=$((seed * 1009 + batches)) -v resources=40 -v prefix="b$batches" \
+    -f "$root/tests/support/commands.awk" | awk -v kind="${1:-booking}" 'index($0, kind) && n++ < 8' >"$T/batch"
   ctl pause >/dev/null
   ctl enqueue --journal "$T/journal.$batches" "$T/batch" >/dev/null || bail 'enqueue'
 }
@@ -82,17 +82,17 @@ cut_sweep() {
   judged
 }
 
-# The answer comes when the worker has given up on it. Whoever reads that connection next must not take it for his own.
+# The answer comes when the worker has given up on it. Two lanes have one connection between them: the second must not take
+# the first one's answer for its own.
 late_answer() {
   local at
-  through_proxy
+  through_proxy BOOKING_LANES=2 BOOKING_POOL_MAX=1 BOOKING_POOL_MIN=1
   for at in 1 4 13; do
-    batch
-    arm pg delay side=server at=$at ms=900 "$batch_begins"
+    batch booking.create
+    batch booking.create
+    arm pg delay side=server at=$at ms=1100 "$batch_begins"
     ctl resume >/dev/null
     fired "answer $at is late" has_fired pg 10
-    batch # its answers would be taken from the first one's
-    ctl resume >/dev/null
     healed
     ok "$scenario: both batches are done" wait_until 30 drained
     tell pg heal >/dev/null

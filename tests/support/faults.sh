@@ -34,7 +34,7 @@ scenario() {
   scenario_function[$1]=$2 scenario_title[$1]=$3
 }
 
-# run_scenarios [ID...]: an ID may leave out the letter behind the number
+# run_scenarios [ID...]: an ID may leave out the letter behind the number, and means all of them then, but for =ID
 run_scenarios() {
   local id only=" $* "
   if [ "$*" = --list ]; then
@@ -45,7 +45,7 @@ run_scenarios() {
   migrate
   ! declare -F family_up >/dev/null || family_up
   for id in "${scenario_ids[@]}"; do
-    [ $# -eq 0 ] || [[ $only == *" $id "* ]] || [[ $only == *" ${id%[a-z]} "* ]] || continue
+    [ $# -eq 0 ] || [[ ${only//=/} == *" $id "* ]] || [[ $only == *" ${id%[a-z]} "* ]] || continue
     run_scenario "$id"
   done
   clean_up
@@ -87,7 +87,7 @@ stream_up() {
   awk -v n=20000 -v seed=$((seed * 1009 + scenarios)) -v resources=40 -v prefix="s$scenarios" "$@" \
     -f "$root/tests/support/commands.awk" | split -l $STREAM_PIECE -d -a 4 - "$T/stream/"
   stream >"$T/stream.log" 2>&1 &
-  stream_pid=$!
+  stream_pid=$! helper_pid[stream]=$!
 }
 
 stream() {
@@ -111,6 +111,7 @@ stream_down() {
   : >"$T/stream.stop"
   wait "$stream_pid" || true
   stream_pid=''
+  unset 'helper_pid[stream]'
 }
 
 # --- the workers
