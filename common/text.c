@@ -76,6 +76,13 @@ void bk_text_printf(struct bk_text *text, const char *format, ...)
     text->size += (size_t)size;
 }
 
+/* Characters that change how the text around them is laid out: C1 controls, bidirectional marks, separators, BOM. */
+static bool is_deceptive(uint32_t c)
+{
+    return (c >= 0x80 && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
 void bk_text_json(struct bk_text *text, const char *bytes, size_t size)
 {
     reserve(text, size + 2);
@@ -90,11 +97,12 @@ void bk_text_json(struct bk_text *text, const char *bytes, size_t size)
         if (i == size)
             break;
         unsigned char c = (unsigned char)bytes[i];
-        size_t step = bk_utf8_step(bytes + i, size - i, NULL);
+        uint32_t scalar = 0;
+        size_t step = bk_utf8_step(bytes + i, size - i, &scalar);
         if (c == '"' || c == '\\')
             bk_text_printf(text, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            bk_text_printf(text, "\\u%04x", c);
+        else if (c < 0x20 || c == 0x7f || (step > 0 && is_deceptive(scalar)))
+            bk_text_printf(text, "\\u%04x", scalar);
         else if (step > 0)
             bk_text_add(text, bytes + i, step);
         else
@@ -110,13 +118,6 @@ void bk_text_json_string(struct bk_text *text, const char *string)
         bk_text_json(text, string, strlen(string));
     else
         bk_text_puts(text, "null");
-}
-
-/* Characters that change how the text around them is laid out: C1 controls, bidirectional marks, separators, BOM. */
-static bool is_deceptive(uint32_t c)
-{
-    return (c >= 0x80 && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
-           (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
 }
 
 void bk_text_safe(struct bk_text *text, const char *bytes, size_t size, size_t most)

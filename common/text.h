@@ -28,8 +28,8 @@ void bk_text_puts(struct bk_text *text, const char *string);
 void bk_text_putc(struct bk_text *text, char byte);
 /** Appends as printf does. */
 void bk_text_printf(struct bk_text *text, const char *format, ...) BK_PRINTF(2, 3);
-/** Appends `bytes` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD; control characters are
- *  escaped. */
+/** Appends `bytes` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD; control characters, and the
+ *  Unicode characters that turn the direction of writing, are escaped: somebody will look at it in a terminal. */
 void bk_text_json(struct bk_text *text, const char *bytes, size_t size);
 /** bk_text_json of a C string; NULL appends null. */
 void bk_text_json_string(struct bk_text *text, const char *string);

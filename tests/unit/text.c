@@ -126,7 +126,7 @@ Test(utf8, leaves_the_count_alone_on_failure)
 
 /* --- JSON strings ------------------------------------------------------------------------------------------------- */
 
-Test(json_string, escapes_what_json_forbids_and_nothing_else)
+Test(json_string, escapes_what_json_forbids_and_what_terminals_obey)
 {
     static const struct {
         const char *bytes;
@@ -150,6 +150,8 @@ Test(json_string, escapes_what_json_forbids_and_nothing_else)
          "b\""},
         {"\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\xe2\x80\xaegnp", 6, "\"\\u202egnp\""},
+        {"\xc2\x9b[2J", 5, "\"\\u009b[2J\""},
     };
     for (size_t i = 0; i < BK_COUNT(rows); i++) {
         BK_AUTO_TEXT out = {0};
