@@ -11,11 +11,18 @@
 
 enum { STEP = 1000, ID_ROOM = BK_ID_MOST + 1 };
 
-bool bk_is_ticket(const char *text)
+/* Digits that fit into 64 bits; what stands behind them goes to `end`. */
+static bool read_part(const char *text, const char **end)
 {
     size_t digits = strspn(text, "0123456789");
-    return digits > 0 && text[digits] == '-' && text[digits + 1] &&
-           strspn(text + digits + 1, "0123456789") == strlen(text + digits + 1) && strlen(text) < 48;
+    *end = text + digits;
+    return digits > 0 && (digits < 20 || (digits == 20 && strncmp(text, "18446744073709551615", 20) <= 0));
+}
+
+bool bk_is_ticket(const char *text)
+{
+    const char *end = NULL;
+    return read_part(text, &end) && *end == '-' && read_part(end + 1, &end) && !*end;
 }
 
 bool bk_dead_cursor_read(struct bk_dead_cursor *cursor, const char *text)

@@ -75,7 +75,7 @@ struct bk_dead_edit {
 enum bk_status bk_dead_correct(struct bk_queue *queue, const struct bk_pg_options *pg, const struct bk_dead_edit *edit,
                                char id[136], char ticket[48], struct bk_error *error);
 
-/** Whether the text has the form of a ticket. Any thread. */
+/** Whether the text has the form of a ticket, which is a stream entry's id: two numbers of 64 bits. Any thread. */
 bool bk_is_ticket(const char *text);
 
 #endif

@@ -94,6 +94,36 @@ Test(dead_line, is_not_made_of_bytes_that_json_does_not_hold)
     }
 }
 
+/* --- tickets ------------------------------------------------------------------------------------------------------ */
+
+Test(ticket, is_two_numbers_of_64_bits)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } rows[] = {
+        {"0-0", true},
+        {"1700000000000-17", true},
+        {"18446744073709551615-18446744073709551615", true},
+        {"18446744073709551616-0", false}, /* Redis would call it an error, and it is the caller's */
+        {"0-18446744073709551616", false},
+        {"99999999999999999999-0", false},
+        {"111111111111111111111-0", false},
+        {"-", false},
+        {"1", false},
+        {"1-", false},
+        {"-1", false},
+        {"1-1-1", false},
+        {"1-1 ", false},
+        {" 1-1", false},
+        {"+1-1", false},
+        {"1-x", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < BK_COUNT(rows); i++)
+        cr_expect_eq(bk_is_ticket(rows[i].text), rows[i].good, "%s", rows[i].text);
+}
+
 /* --- times -------------------------------------------------------------------------------------------------------- */
 
 Test(dead_time, is_an_age_or_an_instant)
