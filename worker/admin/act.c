@@ -85,7 +85,8 @@ static bool choose(struct exchange *exchange, struct change *change, struct bk_d
 
 static void act(struct exchange *exchange, const char *verb)
 {
-    static const char *const names[] = {"tickets", "filter", "cursor", "why", NULL};
+    static const char *const texts[] = {"cursor", "why", NULL};
+    static const char *const others[] = {"tickets", "filter", NULL};
     struct change change;
     struct bk_dead_walk walk = {0};
     struct tickets *tickets = bk_zalloc(sizeof(*tickets));
@@ -93,7 +94,7 @@ static void act(struct exchange *exchange, const char *verb)
     BK_AUTO(bk_reply) *done = NULL;
     char who[64];
     who_of(exchange, who);
-    if (change_read(exchange, &change, names) && choose(exchange, &change, &walk, tickets)) {
+    if (change_read(exchange, &change, texts, others) && choose(exchange, &change, &walk, tickets)) {
         const char *why = change_text(&change, "why");
         if (tickets->count > 0 && bk_queue_dead_act(exchange->queue, verb, who, why ? why : "", tickets->count,
                                                     tickets->at, &done, &error) != BK_OK) {
@@ -122,9 +123,10 @@ void act_drop(struct exchange *exchange)
 
 void act_edit(struct exchange *exchange)
 {
-    static const char *const names[] = {"ticket", "args", "kind", "key", "why", NULL};
+    static const char *const texts[] = {"ticket", "args", "kind", "key", "why", NULL};
+    static const char *const others[] = {NULL};
     struct change change;
-    if (change_read(exchange, &change, names)) {
+    if (change_read(exchange, &change, texts, others)) {
         char who[64];
         char id[136];
         char ticket[48];
@@ -166,9 +168,10 @@ static void configure(struct exchange *exchange, const char *verb, const char *n
 
 void act_paused(struct exchange *exchange)
 {
-    static const char *const names[] = {"paused", NULL};
+    static const char *const texts[] = {NULL};
+    static const char *const others[] = {"paused", NULL};
     struct change change;
-    if (change_read(exchange, &change, names)) {
+    if (change_read(exchange, &change, texts, others)) {
         const struct bk_json_member *paused = change_member(&change, "paused");
         if (!paused || paused->type != BK_JSON_BOOL)
             admin_refuse(exchange, 400, "expected {\"paused\":true} or false");
@@ -182,9 +185,10 @@ void act_paused(struct exchange *exchange)
 
 void act_breaker(struct exchange *exchange)
 {
-    static const char *const names[] = {"mode", NULL};
+    static const char *const texts[] = {"mode", NULL};
+    static const char *const others[] = {NULL};
     struct change change;
-    if (change_read(exchange, &change, names)) {
+    if (change_read(exchange, &change, texts, others)) {
         const char *mode = change_text(&change, "mode");
         if (mode && (strcmp(mode, "open") == 0 || strcmp(mode, "closed") == 0 || strcmp(mode, "auto") == 0))
             configure(exchange, "breaker", "breaker", mode);

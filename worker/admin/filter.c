@@ -80,7 +80,25 @@ static bool is_among(struct bk_span name, const char *const *names)
     return false;
 }
 
-bool change_read(struct exchange *exchange, struct change *change, const char *const *names)
+/* Answers what is wrong with a member, and returns false; true for one that may be there. */
+static bool check_member(struct exchange *exchange, const struct bk_json_member *member, const char *const *texts,
+                         const char *const *others)
+{
+    if (is_among(member->name, others))
+        return true;
+    BK_AUTO_TEXT shown = {0};
+    bk_text_safe(&shown, member->name.at, member->name.size, 40);
+    if (!is_among(member->name, texts))
+        admin_refuse(exchange, 400, "the body: unknown member \"%s\"", bk_text_string(&shown));
+    else if (member->type != BK_JSON_STRING)
+        admin_refuse(exchange, 400, "%s: expected a string, got %s", bk_text_string(&shown),
+                     bk_json_type_name(member->type));
+    else
+        return true;
+    return false;
+}
+
+bool change_read(struct exchange *exchange, struct change *change, const char *const *texts, const char *const *others)
 {
     struct bk_error error = {0};
     *change = (struct change){0};
@@ -90,11 +108,8 @@ bool change_read(struct exchange *exchange, struct change *change, const char *c
         return false;
     }
     for (size_t i = 0; i < change->count; i++) {
-        if (!is_among(change->members[i].name, names)) {
-            admin_refuse(exchange, 400, "the body: unknown member \"%.*s\"",
-                         (int)BK_MIN(change->members[i].name.size, (size_t)40), change->members[i].name.at);
+        if (!check_member(exchange, &change->members[i], texts, others))
             return false;
-        }
     }
     return true;
 }

@@ -17,13 +17,14 @@ struct change {
     size_t owned_count;
 };
 
-/** Reads the body as one object with no other members than `names` (NULL ends them); answers and returns false when it
- *  is none. Free with change_deinit either way. */
-bool change_read(struct exchange *exchange, struct change *change, const char *const *names);
+/** Reads the body as one object with no other members than the strings `texts` and `others`, whose types are the caller's
+ *  business (NULL ends them); answers and returns false when it is none: what were passed over would be taken for done.
+ *  Free with change_deinit either way. */
+bool change_read(struct exchange *exchange, struct change *change, const char *const *texts, const char *const *others);
 void change_deinit(struct change *change);
 /** A member; NULL when it is not there. */
 const struct bk_json_member *change_member(const struct change *change, const char *name);
-/** A member's text, owned by the change; NULL when it is not there or no string. */
+/** A member's text, owned by the change; NULL when it is not there. */
 const char *change_text(struct change *change, const char *name);
 
 /** Reads the member `filter` (an object as of the query) and `cursor`; answers and returns false when one is wrong. */
