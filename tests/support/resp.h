@@ -9,6 +9,9 @@
  *  a bug of the test and abort. */
 struct bk_reply *resp_read(const char *bytes, size_t size);
 
+/** The same; NULL for bytes that are none, or that announce more than 99,999 of anything. */
+struct bk_reply *resp_try(const char *bytes, size_t size);
+
 /** Appends a word as a bulk string. */
 void resp_word(struct bk_text *out, struct bk_span word);
 /** An answer that is an array of words; the caller frees it with bk_reply_free. */
