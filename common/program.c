@@ -2,6 +2,7 @@
 #include "common/program.h"
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,19 @@ void bk_print_version(const char *program)
 {
     (void)printf("%s %s (libpq %s, hiredis %s, queue functions %d)\n", program, BOOKING_VERSION,
                  bk_pg_library_version(), bk_redis_library_version(), BK_QUEUE_VERSION);
+}
+
+int bk_usage(const char *program, const char *format, ...)
+{
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    BK_AUTO_TEXT shown = {0};
+    bk_text_safe(&shown, text, strlen(text), sizeof(text));
+    (void)fprintf(stderr, "%s: %s\n", program, bk_text_string(&shown));
+    return BK_EXIT_USAGE;
 }
 
 /* An address to listen on; `off` where that is a choice. NULL: this program has none. */

@@ -21,6 +21,10 @@ int bk_exit_for(enum bk_status status);
 /** Prints "<program> <version> (libpq ..., hiredis ...)" to stdout. */
 void bk_print_version(const char *program);
 
+/** Prints "<program>: ..." to stderr, in one line whatever the words on the command line are, and returns
+ *  BK_EXIT_USAGE. */
+int bk_usage(const char *program, const char *format, ...) BK_PRINTF(2, 3);
+
 /** Loads the settings for `program` (a BK_FOR_ bit), has libpq check the DATABASE_URL, and sets the log up. On a fault
  *  prints all of them to stderr, one a line, and returns BK_EXIT_CONFIG; the caller frees *config either way. */
 int bk_load_settings(struct bk_config *config, int program, const char *env_file, const char *log_name);

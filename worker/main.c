@@ -69,15 +69,12 @@ static int read_options(int argc, char **argv, struct options *options)
             bk_print_version("booking-worker");
             return BK_EXIT_OK;
         default:
-            (void)fprintf(stderr, "booking-worker: %s %s; see --help\n",
-                          c == ':' ? "a value is missing for" : "unknown option", argv[optind - 1]);
-            return BK_EXIT_USAGE;
+            return bk_usage("booking-worker", "%s %s; see --help",
+                            c == ':' ? "a value is missing for" : "unknown option", argv[optind - 1]);
         }
     }
-    if (optind < argc) {
-        (void)fprintf(stderr, "booking-worker: unexpected argument %s; see --help\n", argv[optind]);
-        return BK_EXIT_USAGE;
-    }
+    if (optind < argc)
+        return bk_usage("booking-worker", "unexpected argument %s; see --help", argv[optind]);
     return -1;
 }
 

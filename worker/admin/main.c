@@ -45,8 +45,7 @@ static int read_options(int argc, char **argv, const char **env_file)
         } else if (strncmp(argv[i], "--env-file=", 11) == 0) {
             *env_file = argv[i] + 11;
         } else {
-            (void)fprintf(stderr, "booking-admin: unknown option %s; see --help\n", argv[i]);
-            return BK_EXIT_USAGE;
+            return bk_usage("booking-admin", "unknown option %s; see --help", argv[i]);
         }
     }
     return -1;

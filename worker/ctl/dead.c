@@ -300,6 +300,19 @@ static bool read_time(const char *name, const char *text, int64_t *unix_ms)
     return false;
 }
 
+/* What is left on the command line are tickets. */
+static int check_tickets(const struct ctl *ctl)
+{
+    struct bk_error error = {0};
+    for (int i = 0; i < ctl->argc; i++) {
+        if (!bk_is_ticket(ctl->argv[i])) {
+            (void)bk_fail(&error, BK_INVALID, "\"%.60s\" is no ticket", ctl->argv[i]);
+            return ctl_failed(&error);
+        }
+    }
+    return BK_EXIT_OK;
+}
+
 static int run(struct ctl *ctl, const struct filter *filter, const struct act_options *acting, bool json)
 {
     const char *verb = ctl->argv[0];
@@ -314,11 +327,12 @@ static int run(struct ctl *ctl, const struct filter *filter, const struct act_op
         return show(ctl, json);
     if (strcmp(verb, "export") == 0)
         return ctl->argc > 0 ? ctl_usage("dead export takes filters, no TICKET") : export(ctl, filter);
-    if (acting->args)
-        return correct(ctl, acting);
-    if (retry || strcmp(verb, "drop") == 0)
-        return act(ctl, verb, filter, acting);
-    return ctl_usage("dead: unknown verb %.40s", verb);
+    if (!retry && strcmp(verb, "drop") != 0)
+        return ctl_usage("dead: unknown verb %.40s", verb);
+    int code = check_tickets(ctl);
+    if (code != BK_EXIT_OK)
+        return code;
+    return acting->args ? correct(ctl, acting) : act(ctl, verb, filter, acting);
 }
 
 int ctl_dead(struct ctl *ctl)
@@ -347,5 +361,9 @@ int ctl_dead(struct ctl *ctl)
         return BK_EXIT_USAGE;
     if (filter.of.reason && !bk_dead_reason_meaning(filter.of.reason))
         return ctl_usage("dead: there is no reason \"%.40s\"", filter.of.reason);
-    return ctl->argc == 0 ? ctl_usage("%s", usage) : run(ctl, &filter, &acting, json);
+    if (ctl->argc == 0) {
+        (void)fprintf(stderr, "bookingctl: %s\n", usage);
+        return BK_EXIT_USAGE;
+    }
+    return run(ctl, &filter, &acting, json);
 }

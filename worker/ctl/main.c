@@ -174,8 +174,7 @@ int ctl_usage(const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    (void)fprintf(stderr, "bookingctl: %s\n", text);
-    return BK_EXIT_USAGE;
+    return bk_usage("bookingctl", "%s", text);
 }
 
 bool ctl_number(const char *name, const char *text, int64_t *number)
