@@ -1,6 +1,6 @@
 /* The two connection URLs. The first byte is a letter that picks a template, the rest is the password in it, or, for
- * any other byte, the URL itself. What is shown must not depend on a password: the same URL with its letters changed is
- * shown the same, byte for byte, and so are the errors. What is taken keeps to its limits. */
+ * any other byte, the URL itself. What is shown must not depend on a password: the same URL with its capitals changed
+ * is shown the same, byte for byte, and so are the errors (the small letters may spell the name of a parameter). What is taken keeps to its limits. */
 #include "common/url.h"
 
 #include <ctype.h>
@@ -84,7 +84,7 @@ static void check_secret(size_t row, struct bk_span bytes)
         char c = bytes.at[i];
         if (templates[row].form == 's' && (c == '\'' || c == '\\'))
             bk_text_putc(&secret, '\\');
-        bk_text_putc(&secret, isalpha((unsigned char)c) ? (c & 1 ? 'Q' : 'X') : c);
+        bk_text_putc(&secret, isupper((unsigned char)c) ? (c & 1 ? 'Q' : 'X') : c);
     }
     if (!fits(templates[row].form, bk_text_string(&secret)))
         return;

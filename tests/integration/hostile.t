@@ -84,6 +84,7 @@ is "$(sql "select count(*) from booking.command where outcome = 'dead'")" 0 'non
 is "$(sql "select count(*) from booking.booking where status not in ('pending') or version <> 1")" 0 'and no booking was touched'
 unlike "$(redis hgetall "$(key gate)")" . 'no gate is held'
 is "$(redis --scan --pattern '*:line:*')" '' 'and nobody waits in a line'
+is "$(redis --scan --pattern "$(key 'job:*')" | wc -l)" $(($(depth dead) + $(depth scheduled))) 'no job is kept but the dead and the scheduled'
 
 # The very bytes, of every letter: as fields, or as netstrings in `raw`.
 is "$(redis eval '
@@ -128,6 +129,15 @@ ok 'and prints it harmless' plain "$T/jobs"
 ctl job $'no such\e[2J\xff' >"$T/none" 2>&1 || true
 like "$(cat "$T/none")" 'no job' 'and says so of one that is not there'
 ok 'harmless as well' plain "$T/none"
+
+# Words on the command line are anybody's, too.
+for words in $'dead retry \e[3J' $'dead drop \e[3J --dry-run --yes' $'dead show \e[3J' $'dead list --reason \e[3J' $'\e[3J' $'--\e[3J' $'dead \e[3J' $'status --\e[3J'; do
+  # shellcheck disable=SC2086 # two words are two
+  ctl $words >>"$T/words" 2>&1 && echo "taken: $words" >>"$T/words"
+done
+"$bin/booking-worker" $'--\e[2J' >>"$T/words" 2>&1 || "$bin/booking-admin" $'--a\nb\e[2J' >>"$T/words" 2>&1 || true
+is "$(grep -c '^booking' "$T/words") $(wc -l <"$T/words")" '10 10' 'each hostile word is told in a line'
+ok 'which is harmless' plain "$T/words"
 
 # What is exported can come back, and is the same: here, into another queue, where it dies of the same.
 is "$(exit_code ctl dead export)" 0 'dead export'
