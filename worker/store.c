@@ -8,10 +8,10 @@
 #include "common/crash.h"
 #include "common/sqlstate.h"
 
-void bk_store_json(struct bk_text *json, const char *name, const struct bk_store_command *commands, size_t count)
+void bk_store_json(struct bk_text *json, const char *worker, const struct bk_store_command *commands, size_t count)
 {
-    BK_AUTO_TEXT worker = {0};
-    bk_text_json_string(&worker, name);
+    BK_AUTO_TEXT by = {0};
+    bk_text_json_string(&by, worker);
     bk_text_putc(json, '[');
     for (size_t i = 0; i < count; i++) {
         const struct bk_job *job = commands[i].job;
@@ -24,7 +24,7 @@ void bk_store_json(struct bk_text *json, const char *name, const struct bk_store
         bk_text_puts(json, ",\"booking_id\":");
         bk_text_json(json, job->key.at, job->key.size);
         bk_text_printf(json, ",\"enqueued_ms\":%lld,\"worker\":", (long long)job->enqueued_at);
-        bk_text_add(json, worker.data, worker.size);
+        bk_text_add(json, by.data, by.size);
         if (job->traceparent.size) {
             bk_text_puts(json, ",\"traceparent\":");
             bk_text_json(json, job->traceparent.at, job->traceparent.size);

@@ -1,6 +1,7 @@
 /* The two connection URLs. The first byte is a letter that picks a template, the rest is the password in it, or, for
  * any other byte, the URL itself. What is shown must not depend on a password: the same URL with its capitals changed
- * is shown the same, byte for byte, and so are the errors (the small letters may spell the name of a parameter). What is taken keeps to its limits. */
+ * is shown the same, byte for byte, and so are the errors (the small letters may spell the name of a parameter). What
+ * is taken keeps to its limits. */
 #include "common/url.h"
 
 #include <ctype.h>
