@@ -88,6 +88,16 @@ struct env_file {
     size_t count;
 };
 
+/* A byte order mark in front would make a name that nothing has, and its line would be passed over in silence. */
+static bool is_plain(const char *at, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (at[i] <= 0x20 || at[i] >= 0x7f || strchr("\"'", at[i]))
+            return false;
+    }
+    return true;
+}
+
 /* NAME=value lines as systemd's EnvironmentFile= and docker --env-file read them: blank lines and # comments, an
  * optional `export `, optional quotes of one kind around the value. */
 static bool read_line(char *line, struct pair *pair)
@@ -96,7 +106,7 @@ static bool read_line(char *line, struct pair *pair)
     if (strncmp(at, "export ", 7) == 0)
         at += 7 + strspn(at + 7, " \t");
     char *equals = strchr(at, '=');
-    if (!equals || equals == at || strcspn(at, " \t\"'") < (size_t)(equals - at))
+    if (!equals || equals == at || !is_plain(at, (size_t)(equals - at)))
         return false;
     char *value = equals + 1;
     size_t size = strlen(value);
@@ -120,12 +130,14 @@ static void read_env_file(struct bk_config *config, const char *path, struct env
     }
     char *line = NULL;
     size_t room = 0;
-    for (int number = 1; getline(&line, &room, file) >= 0; number++) {
+    ssize_t size = 0;
+    for (int number = 1; (size = getline(&line, &room, file)) >= 0; number++) {
+        bool whole = strlen(line) == (size_t)size; /* no NUL that would cut it */
         const char *content = line + strspn(line, " \t\r\n");
-        if (!*content || *content == '#')
+        if (whole && (!*content || *content == '#'))
             continue;
         struct pair pair;
-        if (!read_line(line, &pair)) {
+        if (!whole || !read_line(line, &pair)) {
             bk_config_fault(config, "--env-file", "%s line %d: expected NAME=value", path, number);
             continue;
         }

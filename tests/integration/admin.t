@@ -33,6 +33,8 @@ printf 'olga boss aaaaaaaaaaaaaaaaaaaa\nbad line\n' >"$T/bad"
 chmod 600 "$T/bad"
 is "$(with "$T/bad")" 78 'a role that is none'
 is "$(grep -c 'line [12]' "$T/err")" 2 'each bad line is told'
+printf 'olga operator aaaaaaaaaaaaaaaaaaaa\0bbbb\n' >"$T/bad"
+is "$(with "$T/bad")" 78 'a token with a NUL byte in it'
 is "$(with "$T/nothing")" 78 'a file that is not there'
 install -m 600 /dev/null "$T/empty"
 is "$(with "$T/empty")" 78 'a file without tokens'

@@ -105,14 +105,19 @@ static const char *shown(const char *name)
 }
 
 /* A file with this content; the caller removes it. */
-static const char *file_with(const char *content)
+static const char *file_of(const char *content, size_t size)
 {
     static char path[] = "/tmp/booking-test-env.XXXXXX";
     int fd = mkstemp(path);
     cr_assert_geq(fd, 0, "%s", strerror(errno));
-    cr_assert_eq(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+    cr_assert_eq(write(fd, content, size), (ssize_t)size);
     cr_assert_eq(close(fd), 0);
     return path;
+}
+
+static const char *file_with(const char *content)
+{
+    return file_of(content, strlen(content));
 }
 
 TestSuite(config, .init = begin, .fini = end);
@@ -300,6 +305,22 @@ Test(config, names_the_lines_of_a_file_that_are_none)
     cr_expect_eq(bk_config_load(&config, BK_FOR_WORKER, path), BK_INVALID);
     cr_expect_str_eq(bk_text_string(&config.faults), expected, "%s", bk_text_string(&config.faults));
     cr_expect_eq(config.lanes, 3, "the good lines count");
+    (void)unlink(path);
+}
+
+Test(config, passes_no_line_over_that_somebody_has_meant)
+{
+    static const char content[] = "\xef\xbb\xbf"
+                                  "BOOKING_BATCH=11\nBOOKING_RETRIES=1\0BOOKING_LANES=3\n\0\n"
+                                  "BOOKING_LANES\xc2\xa0=4\nBOOKING_QUEUE=a\n";
+    const char *path = file_of(content, sizeof(content) - 1);
+    cr_expect_eq(bk_config_load(&config, BK_FOR_WORKER, path), BK_INVALID);
+    for (int number = 1; number <= 4; number++) {
+        char expected[100];
+        (void)snprintf(expected, sizeof(expected), "%s line %d: expected NAME=value\n", path, number);
+        cr_expect(strstr(config.faults.data, expected), "line %d: %s", number, config.faults.data);
+    }
+    cr_expect_str_eq(config.queue, "a");
     (void)unlink(path);
 }
 

@@ -120,8 +120,10 @@ void tokens_load(struct tokens *tokens, const char *path, struct bk_config *conf
     char *line = NULL;
     size_t room = 0;
     size_t faults = config->faults.size;
-    for (int number = 1; getline(&line, &room, file) >= 0; number++) {
-        const char *fault = read_line(tokens, line);
+    ssize_t size = 0;
+    for (int number = 1; (size = getline(&line, &room, file)) >= 0; number++) {
+        bool whole = strlen(line) == (size_t)size; /* no NUL that would cut the token */
+        const char *fault = whole ? read_line(tokens, line) : "expected no NUL byte";
         if (fault)
             bk_config_fault(config, setting, "%s line %d: %s", path, number, fault);
     }
