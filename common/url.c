@@ -127,8 +127,10 @@ static const char *find_at_sign(const char *authority)
     size_t user = strcspn(authority, "@/");
     const char *query = strchr(authority[user] == '@' ? authority + user : authority, '?');
     for (const char *at = strchr(authority, '@'); at; at = strchr(at + 1, '@')) {
-        bool in_query = query && query < at && memchr(query, '=', (size_t)(at - query));
-        found = in_query ? found : at;
+        if (query && query < at && memchr(query, '=', (size_t)(at - query)))
+            continue;
+        found = at;
+        query = strchr(at, '?'); /* what stands before this '@' was none */
     }
     return found;
 }
