@@ -26,7 +26,7 @@
 --
 -- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
 
-local VERSION = 4
+local VERSION = 3
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local HISTORY_MOST = 8000
@@ -600,27 +600,13 @@ local function settle(keys, args)
   return { now, #plan.freed, lost }
 end
 
--- The number that a joining worker was given by a beat, among what it tells of itself; nil from one that asked for none.
-local function number_of(args)
-  for i = 3, #args - 1, 2 do
-    if args[i] == 'number' then
-      return tonumber(args[i + 1])
-    end
-  end
-end
-
 -- join(worker, lease_ms, field, value...): begins an incarnation "<name>@<unique>". An older incarnation of the same
--- name is fenced off: its jobs go back, and it cannot take or settle any more. Which one is older is told by the field
--- `number`, that no join which was long on its way, of a process that may be gone, fences off its successor.
+-- name is fenced off: its jobs go back, and it cannot take or settle any more.
 -- Answer: now, jobs taken from a namesake.
 local function join(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local old = redis.call('HGET', about, 'incarnation')
-  local number = number_of(args)
-  if old and old ~= worker and number and number < tonumber(redis.call('HGET', about, 'number') or 0) then
-    return redis.error_reply('FENCED ' .. old .. ' is newer than ' .. worker)
-  end
   check_types(p)
   local recovered = 0
   if old and old ~= worker then
@@ -635,18 +621,17 @@ local function join(keys, args)
 end
 
 -- beat(worker, lease_ms, field, value...): "I live". Answer: now, 1 if it still has its place or 0 if not, the
--- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing), and for who has no
--- place the number of the incarnation that it may join as, higher with each answer.
+-- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing).
 local function beat(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local current = redis.call('HGET', about, 'incarnation') or ''
   if not redis.call('ZSCORE', p .. 'workers', worker) then
-    return { now, 0, current, '', redis.call('HINCRBY', p .. 'config', 'incarnations', 1) }
+    return { now, 0, current, '' }
   end
   redis.call('ZADD', p .. 'workers', now + tonumber(args[2]), worker)
   redis.call('HSET', about, 'beat_at', string.format('%.0f', now), unpack(args, 3))
-  return { now, 1, current, redis.call('HGET', p .. 'config', 'breaker') or '', 0 }
+  return { now, 1, current, redis.call('HGET', p .. 'config', 'breaker') or '' }
 end
 
 -- leave(worker): hands everything back free of charge and ends the incarnation. Answer: now, jobs handed back.
