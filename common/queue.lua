@@ -403,9 +403,8 @@ local function next_due(p)
   return first
 end
 
--- A lane numbers its turns. A take of an older turn than the last one comes from a connection that the lane has given up,
--- was long on its way, and must not happen any more: nobody would read its answer. A settle has the number of the turn
--- that took its jobs, however often it is sent: if that is not newer than the last one, it has happened.
+-- A lane numbers its turns. A call of an older turn than the last one of its kind comes from a connection that the lane
+-- has given up, was long on its way, and must not happen any more: nobody would read its answer.
 local function is_stale(p, worker, lane, kind, turn)
   return tonumber(turn) <= tonumber(redis.call('HGET', p .. 'worker:' .. name_of(worker), kind .. ':' .. lane) or 0)
 end
@@ -533,9 +532,7 @@ local function settle_one(p, worker, now, r, finished)
   end
 end
 
--- settle(worker, lane, turn, record...): the fates of tickets this worker holds, all those that the take of that turn
--- gave. It happens once: sent again, as its answer was lost, it moves nothing, since by then the worker may hold the same
--- ticket anew, in another lane too. A record is one of
+-- settle(worker, lane, turn, record...): the fates of tickets this worker holds. A record is one of
 --   done T | reply T id json | retry T delay_ms unsure error | requeue T unsure error | free T
 --   dead T reason sqlstate error reply_id reply_json attempts        (reply_id '' for nobody waiting)
 -- A requeue puts the job into ready, from the third on into retry for a rest (rest_ms), and spends no attempt.
@@ -560,7 +557,7 @@ local function settle(keys, args)
   check_types(p)
   local member = redis.call('ZSCORE', p .. 'workers', worker)
   if member and is_stale(p, worker, args[2], 'settle', args[3]) then
-    return { now, 0, {} }
+    return redis.error_reply('INVALID settle of turn ' .. args[3] .. ' came too late')
   end
   local names, mine, lost = {}, {}, {}
   for i, r in ipairs(records) do
