@@ -336,7 +336,7 @@ static void append_settle(struct bk_queue *queue, const struct bk_turn_name *nam
     begin_function(queue, &words, "booking_settle");
     push_text(&words, name->worker);
     push_text(&words, decimal(lane, name->lane));
-    push_text(&words, decimal(number, (int64_t)name->number));
+    push_text(&words, decimal(number, (int64_t)name->settles));
     for (size_t i = 0; i < count; i++)
         push_settlement(&words, &settlements[i], &numbers[i]);
     bk_redis_append(queue->redis, words.count, words.at);

@@ -123,12 +123,13 @@ struct bk_turn {
     size_t lost;   /* settlements of jobs that were not ours any more */
 };
 
-/** Whose turn it is. A lane counts its turns from 1, also those that fail and are repeated: a call of an older turn that
- *  was long on its way does not happen any more. */
+/** Whose turn it is. A lane counts its turns from 1, also those that fail and are repeated: a take of an older turn that
+ *  was long on its way does not happen any more, and what a turn took is settled once, however often that is sent. */
 struct bk_turn_name {
     const char *worker; /* the incarnation that what is settled was taken by */
     unsigned lane;
     uint64_t number;
+    uint64_t settles; /* number of the turn that took what is settled */
 };
 
 /** Settles what the last turn held and takes anew, in one write and two answers. `count` may be 0 and `take` NULL.

@@ -8,12 +8,13 @@
 --   scheduled, retry  zset    ticket -> due time (ms)
 --   ready             list    tickets that a take serves before the inbox
 --   line:<key>        list    tickets that wait behind the holder of their ordering key
---   active:<worker>   hash    ticket -> "<lane>:<key>": what a worker holds
+--   active:<worker>   hash    ticket -> "<lane>/<turn>:<key>": what a worker holds, and which take brought it
 --   dead              zset    ticket -> time of death (ms)
 --
 -- and beside them job:<ticket> (hash: the entry's fields and its story), gate (hash: ordering key -> taken jobs of it
 -- that are not finished: its holder and those in its line), workers (zset: incarnation -> lease deadline),
--- worker:<name>, config, audit, reply:<id>.
+-- worker:<name>, charged:<worker> (hash: tickets charged with its death -> which take brought it), config, audit,
+-- reply:<id>.
 --
 -- Who holds a key's gate is the one job of that key that may be in ready, active or retry; the others of the key that
 -- have left the inbox wait in its line, in inbox order. The gate outlives retries, requeues and crashes and is passed
@@ -29,6 +30,7 @@
 local VERSION = 3
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
+local CHARGED_TTL_S = 86400
 local HISTORY_MOST = 8000
 local REST_MOST_MS = 30000
 
@@ -109,19 +111,39 @@ local function release(p, plan)
   end
 end
 
--- Moves tickets that a worker holds back to ready, their gates held. With `death`, each has cost its worker's life.
-local function hand_back(p, worker, tickets, now, death)
+-- What "<lane>/<turn>:<what>" says, if it is of this lane and of a take no later than this turn: the worker's other lanes,
+-- and later turns of this one, have the job from somebody who got it back. (Workers before version 3 name a later turn than
+-- that of their take, and have nothing but "<lane>:" noted.)
+local function said_of(hold, lane, turn)
+  local by, what = string.match(hold, '^([%d/]+):(.*)$')
+  local by_lane, by_turn = string.match(by, '^(%d+)/?(%d*)$')
+  return by_lane == lane and tonumber(by_turn ~= '' and by_turn or 0) <= tonumber(turn) and what or nil
+end
+
+-- Moves tickets that a worker holds back to ready, their gates held. `tried`: the worker may have brought them to the
+-- ledger, so whoever gets them next must not decide anything without it. With `death`, each has cost its worker's life.
+local function hand_back(p, worker, tickets, now, tried, death)
   for i = 1, #tickets, 1000 do
     local part = { unpack(tickets, i, math.min(i + 999, #tickets)) }
+    local holds = death and redis.call('HMGET', p .. 'active:' .. worker, unpack(part))
     redis.call('HDEL', p .. 'active:' .. worker, unpack(part))
     redis.call('RPUSH', p .. 'ready', unpack(part))
-    for _, ticket in ipairs(part) do
+    for k, ticket in ipairs(part) do
       if death then
+        local since = redis.call('HGET', p .. 'job:' .. ticket, 'retried_at') or ''
         redis.call('HINCRBY', p .. 'job:' .. ticket, 'deliveries', 1)
+        redis.call('HSET', p .. 'charged:' .. worker, ticket, string.match(holds[k], '^[%d/]+:') .. since)
         note(p, ticket, now, 'its worker ' .. worker .. ' fell silent')
       end
-      redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready')
+      if tried then
+        redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready', 'unsure', '1')
+      else
+        redis.call('HSET', p .. 'job:' .. ticket, 'state', 'ready')
+      end
     end
+  end
+  if death and #tickets > 0 then
+    redis.call('EXPIRE', p .. 'charged:' .. worker, CHARGED_TTL_S)
   end
 end
 
@@ -144,7 +166,7 @@ local function reap(p, now)
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. 'workers', '-inf', now, 'LIMIT', 0, BOUND)) do
     local tickets = redis.call('HKEYS', p .. 'active:' .. worker)
     local some = { unpack(tickets, 1, math.min(#tickets, BOUND - count)) }
-    hand_back(p, worker, some, now, true)
+    hand_back(p, worker, some, now, true, true)
     count = count + #some
     if #some == #tickets then
       forget(p, worker)
@@ -245,7 +267,7 @@ end
 
 -- Takes up to `want` jobs from the inbox into `jobs`, moving what has to wait to its line or to scheduled. Returns
 -- the id of the last entry seen, or nil, and how many were read.
-local function take_inbox(p, inbox, worker, lane, want, now, jobs)
+local function take_inbox(p, inbox, worker, holder, want, now, jobs)
   local entries = redis.call('XRANGE', inbox, '-', '+', 'COUNT', want)
   local n = #entries
   if n == 0 then
@@ -279,7 +301,7 @@ local function take_inbox(p, inbox, worker, lane, want, now, jobs)
   redis.call('HLEN', p .. 'active:' .. worker)
   -- write
   local held, gates, last = {}, {}, entries[n][1]
-  local job_prefix, lane_prefix = p .. 'job:', lane .. ':'
+  local job_prefix = p .. 'job:'
   trim_inbox(inbox, entries)
   for i = 1, n do
     local entry = entries[i]
@@ -305,7 +327,7 @@ local function take_inbox(p, inbox, worker, lane, want, now, jobs)
       redis.call('HSET', job_prefix .. ticket, unpack(fields))
       local size = #held
       held[size + 1] = ticket
-      held[size + 2] = name and lane_prefix .. name or lane_prefix
+      held[size + 2] = name and holder .. name or holder
       jobs[#jobs + 1] = entry
     end
     if slot then
@@ -338,7 +360,7 @@ end
 -- Takes up to `want` jobs from ready into `jobs`. A job that has cost `careful` lives or more (0: any number) is a
 -- suspect: it is taken alone, and only while the worker holds no other (till then it goes to the end of the list), so that
 -- if it kills again nobody is charged with that but the one that did it. Returns whether it is alone.
-local function take_ready(p, worker, lane, want, careful, jobs)
+local function take_ready(p, worker, holder, want, careful, jobs)
   local tickets = redis.call('LRANGE', p .. 'ready', 0, want - 1)
   if #tickets == 0 then
     return false
@@ -369,7 +391,7 @@ local function take_ready(p, worker, lane, want, careful, jobs)
       passed[#passed + 1] = ticket
     elseif #fields > 0 then
       held[#held + 1] = ticket
-      held[#held + 1] = lane .. ':' .. (raw and '' or string.lower(key))
+      held[#held + 1] = holder .. (raw and '' or string.lower(key))
       jobs[#jobs + 1] = { ticket, fields }
       alone = suspect
     end
@@ -403,8 +425,10 @@ local function next_due(p)
   return first
 end
 
--- A lane numbers its turns. A call of an older turn than the last one of its kind comes from a connection that the lane
--- has given up, was long on its way, and must not happen any more: nobody would read its answer.
+-- A lane numbers its turns. A take of an older turn than the last one comes from a connection that the lane has given up,
+-- was long on its way, and must not happen any more: nobody would read its answer. What a take has brought is settled
+-- under the number of that take's turn, once: when the answer is lost, the lane sends the same settlement again, and by
+-- then its jobs may be in other hands, be it those of the next lane, or charged and moved a second time.
 local function is_stale(p, worker, lane, kind, turn)
   return tonumber(turn) <= tonumber(redis.call('HGET', p .. 'worker:' .. name_of(worker), kind .. ':' .. lane) or 0)
 end
@@ -432,11 +456,11 @@ local function take(keys, args)
     local mine = {}
     local all = redis.call('HGETALL', p .. 'active:' .. worker)
     for i = 1, #all, 2 do
-      if string.match(all[i + 1], '^(%d+):') == lane then
+      if string.match(all[i + 1], '^%d+') == lane then
         mine[#mine + 1] = all[i]
       end
     end
-    hand_back(p, worker, mine, now, false)
+    hand_back(p, worker, mine, now, false, false)
   end
   if redis.call('HGET', p .. 'config', 'paused') == '1' then
     note_turn(p, worker, lane, 'take', args[3])
@@ -445,13 +469,14 @@ local function take(keys, args)
   local recovered = reap(p, now)
   promote(p, now)
   local jobs, last, scanned = {}, nil, 0
-  if want > 0 and take_ready(p, worker, lane, want, tonumber(args[6]), jobs) then
+  local holder = lane .. '/' .. args[3] .. ':'
+  if want > 0 and take_ready(p, worker, holder, want, tonumber(args[6]), jobs) then
     note_turn(p, worker, lane, 'take', args[3])
     return { now, 0, 0, recovered, 1, '', jobs }
   end
   while #jobs < want and scanned < want + BOUND do
     local asked = want - #jobs
-    local seen, n = take_inbox(p, keys[1], worker, lane, asked, now, jobs)
+    local seen, n = take_inbox(p, keys[1], worker, holder, asked, now, jobs)
     last = seen or last
     scanned = scanned + n
     if n < asked then
@@ -532,12 +557,13 @@ local function settle_one(p, worker, now, r, finished)
   end
 end
 
--- settle(worker, lane, turn, record...): the fates of tickets this worker holds. A record is one of
+-- settle(worker, lane, turn, record...): the fates of the tickets that this lane took in that turn. A record is one of
 --   done T | reply T id json | retry T delay_ms unsure error | requeue T unsure error | free T
 --   dead T reason sqlstate error reply_id reply_json attempts        (reply_id '' for nobody waiting)
 -- A requeue puts the job into ready, from the third on into retry for a rest (rest_ms), and spends no attempt.
--- Tickets it does not hold any more are left alone and given back: they belong to somebody else by now. That the
--- worker still speaks of them proves that they did not kill it, so the death they were charged with is refunded.
+-- What has been settled already is not settled again. Tickets that it does not hold any more are left alone and given back:
+-- they belong to somebody else by now. That the worker still speaks of them proves that they did not kill it, so if
+-- they were charged with its death, that is refunded.
 -- Answer: now, number of tickets that became ready, lost tickets.
 local function settle(keys, args)
   local p, worker = prefix_of(keys), args[1]
@@ -557,11 +583,11 @@ local function settle(keys, args)
   check_types(p)
   local member = redis.call('ZSCORE', p .. 'workers', worker)
   if member and is_stale(p, worker, args[2], 'settle', args[3]) then
-    return redis.error_reply('INVALID settle of turn ' .. args[3] .. ' came too late')
+    return { now, 0, {} }
   end
   local names, mine, lost = {}, {}, {}
   for i, r in ipairs(records) do
-    local name = holds[i] and string.match(holds[i], '^%d+:(.*)$')
+    local name = holds[i] and said_of(holds[i], args[2], args[3])
     if not name then
       lost[#lost + 1] = r[2]
     else
@@ -587,8 +613,14 @@ local function settle(keys, args)
   release(p, plan)
   for _, ticket in ipairs(lost) do
     local job = p .. 'job:' .. ticket
-    if tonumber(redis.call('HGET', job, 'deliveries') or 0) > 0 then
-      redis.call('HINCRBY', job, 'deliveries', -1)
+    local charged = redis.call('HGET', p .. 'charged:' .. worker, ticket)
+    local since = charged and said_of(charged, args[2], args[3])
+    if since then
+      redis.call('HDEL', p .. 'charged:' .. worker, ticket)
+      -- not if an admin has forgiven it in between
+      if since == (redis.call('HGET', job, 'retried_at') or '') and tonumber(redis.call('HGET', job, 'deliveries') or 0) > 0 then
+        redis.call('HINCRBY', job, 'deliveries', -1)
+      end
     end
   end
   if member then
@@ -608,7 +640,7 @@ local function join(keys, args)
   local recovered = 0
   if old and old ~= worker then
     local tickets = redis.call('HKEYS', p .. 'active:' .. old)
-    hand_back(p, old, tickets, now, true)
+    hand_back(p, old, tickets, now, true, true)
     forget(p, old)
     recovered = #tickets
   end
@@ -636,7 +668,7 @@ local function leave(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local tickets = redis.call('HKEYS', p .. 'active:' .. worker)
   check_types(p)
-  hand_back(p, worker, tickets, now, false)
+  hand_back(p, worker, tickets, now, true, false)
   forget(p, worker)
   return { now, #tickets }
 end
@@ -856,7 +888,7 @@ local function holders(p)
   for _, worker in ipairs(redis.call('ZRANGE', p .. 'workers', 0, -1)) do
     local held = redis.call('HGETALL', p .. 'active:' .. worker)
     for i = 1, #held, 2 do
-      found[string.match(held[i + 1], '^%d+:(.*)$') or ''] = { held[i], 'active', worker }
+      found[string.match(held[i + 1], '^[%d/]+:(.*)$') or ''] = { held[i], 'active', worker }
     end
   end
   local others = { ready = redis.call('LRANGE', p .. 'ready', 0, 999), retry = redis.call('ZRANGE', p .. 'retry', 0, 999) }

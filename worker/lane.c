@@ -28,6 +28,7 @@ struct turn {
     struct bk_batch batch;
     char worker[BK_WORKER_ID_MOST]; /* the incarnation it was taken by */
     uint64_t number;                /* of this turn, counted from 1 */
+    uint64_t taken_in;              /* the turn it was taken in */
     bool resume;                    /* the answer to a take was lost */
     bool more;                      /* the last take was full */
     unsigned redis_failures;        /* in a row */
@@ -214,7 +215,7 @@ static bool exchange(struct turn *turn, bool *take, struct bk_apply *apply)
     /* what has one life left to cost is tried alone: its neighbours are not to die as poison with it */
     unsigned careful = (unsigned)BK_MAX(service->config->max_deliveries - 1, INT64_C(1));
     const struct bk_take wanted = {worker, (unsigned)service->config->batch, turn->resume, careful};
-    const struct bk_turn_name name = {turn->worker, turn->lane->number, ++turn->number};
+    const struct bk_turn_name name = {turn->worker, turn->lane->number, ++turn->number, turn->taken_in};
     bk_service_lane_at(service, turn->lane->number, BK_LANE_TAKING, (unsigned)turn->batch.count);
     struct bk_turn done;
     struct bk_taken taken = {0};
@@ -236,6 +237,7 @@ static bool exchange(struct turn *turn, bool *take, struct bk_apply *apply)
     turn->resume = false;
     turn->more = taken.count > 0;
     turn->taken = taken;
+    turn->taken_in = turn->number;
     memcpy(turn->worker, worker, sizeof(worker));
     apply->redis_ahead = taken.now - bk_clock_now();
     bk_batch_init(&turn->batch, &turn->taken);

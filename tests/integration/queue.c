@@ -94,7 +94,7 @@ static void join(const char *worker, bk_ms lease_ms)
 static enum bk_status try_take(const char *worker, unsigned lane, unsigned want, bool resume, struct bk_taken *taken)
 {
     const struct bk_take take = {worker, want, resume, 2};
-    const struct bk_turn_name turn_name = {worker, lane, ++turns};
+    const struct bk_turn_name turn_name = {worker, lane, ++turns, 0};
     struct bk_turn turn;
     struct bk_error error = {0};
     return bk_queue_turn(queue, &turn_name, NULL, 0, &take, &turn, taken, &error);
@@ -113,7 +113,8 @@ static struct bk_turn settle(const char *worker, struct bk_settlement settlement
     struct bk_error error = {0};
     if (!settlement.error)
         settlement.error = "";
-    const struct bk_turn_name turn_name = {worker, 0, ++turns};
+    ++turns;
+    const struct bk_turn_name turn_name = {worker, 0, turns, turns};
     cr_assert_eq(bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, &error), BK_OK, "%s", error.text);
     return turn;
 }
@@ -385,6 +386,51 @@ Test(queue, suspects_are_taken_alone)
     bk_taken_deinit(&first);
 }
 
+Test(queue, a_death_is_refunded_once_and_by_none_but_its_worker)
+{
+    add("r1", "k");
+    join("a@1", 60000);
+    join("b@1", 60000);
+    struct bk_taken held = take("a@1", 0, 64);
+    char ticket[48];
+    (void)snprintf(ticket, sizeof(ticket), "%s", held.jobs[0].ticket.at);
+    let_lease_run_out("a@1");
+    struct bk_taken heirs = take("b@1", 0, 64);
+    const struct bk_settlement requeue = {.ticket = bk_span_of(ticket), .fate = BK_FATE_REQUEUE, .error = ""};
+    (void)settle("b@1", requeue);
+    (void)settle("b@1", requeue); /* lost, and b has died of nothing */
+    expect_field(ticket, "deliveries", "1");
+    (void)settle("a@1", requeue);
+    expect_field(ticket, "deliveries", "0");
+    expect_field(ticket, "unsure", "0"); /* as b has said, which saw to it */
+    bk_taken_deinit(&held);
+    bk_taken_deinit(&heirs);
+}
+
+Test(queue, what_a_worker_may_have_tried_is_unsure)
+{
+    add("u1", "k");
+    add("u2", "l");
+    join("a@1", 60000);
+    join("b@1", 60000);
+    struct bk_taken dead = take("a@1", 0, 1);
+    struct bk_taken left = take("b@1", 0, 1);
+    let_lease_run_out("a@1");
+    int64_t handed_back = 0;
+    cr_assert_eq(bk_queue_leave(queue, "b@1", &handed_back, NULL), BK_OK);
+    join("c@1", 60000);
+    struct bk_taken heirs = take("c@1", 0, 64);
+    cr_assert_eq(heirs.count, 2);
+    /* also when the death is refunded, which takes the other evidence away */
+    (void)settle("a@1", (struct bk_settlement){.ticket = dead.jobs[0].ticket, .fate = BK_FATE_FREE});
+    expect_field(dead.jobs[0].ticket.at, "deliveries", "0");
+    expect_field(dead.jobs[0].ticket.at, "unsure", "1");
+    expect_field(left.jobs[0].ticket.at, "unsure", "1");
+    bk_taken_deinit(&dead);
+    bk_taken_deinit(&left);
+    bk_taken_deinit(&heirs);
+}
+
 Test(queue, a_namesake_fences_the_old_one_off)
 {
     add("n1", "k");
@@ -443,20 +489,39 @@ Test(queue, a_call_that_comes_too_late_does_not_happen)
     struct bk_taken taken = take("w@1", 0, 1);
     /* the lane has given up a connection on which this take of an older turn was still on its way */
     const struct bk_take late = {"w@1", 64, false, 0};
-    const struct bk_turn_name old = {"w@1", 0, turns - 1};
+    const struct bk_turn_name old = {"w@1", 0, turns - 1, 0};
     struct bk_turn turn;
     struct bk_taken nothing = {0};
     cr_expect_eq(bk_queue_turn(queue, &old, NULL, 0, &late, &turn, &nothing, NULL), BK_INVALID);
     expect_sound(2, "a late take");
     cr_expect_eq(number("XLEN", "@inbox"), 1, "late2 is still there for somebody who reads the answer");
-    (void)settle("w@1", (struct bk_settlement){.ticket = taken.jobs[0].ticket, .fate = BK_FATE_FREE});
-    struct bk_taken again = take("w@1", 0, 1);
-    const struct bk_settlement settlement = {.ticket = taken.jobs[0].ticket, .fate = BK_FATE_REQUEUE, .error = ""};
-    const struct bk_turn_name older = {"w@1", 0, turns - 2};
-    cr_expect_eq(bk_queue_turn(queue, &older, &settlement, 1, NULL, &turn, NULL, NULL), BK_INVALID);
-    cr_expect_eq(number("HLEN", "@active:w@1"), 1, "a late settle moves nothing");
     bk_taken_deinit(&taken);
-    bk_taken_deinit(&again);
+}
+
+Test(queue, a_settlement_that_is_sent_again_is_not_done_again)
+{
+    add("again1", "k");
+    join("w@1", 60000);
+    struct bk_taken taken = take("w@1", 0, 1);
+    char ticket[48];
+    (void)snprintf(ticket, sizeof(ticket), "%s", taken.jobs[0].ticket.at);
+    const uint64_t taken_in = turns;
+    const struct bk_settlement settlement = {.ticket = bk_span_of(ticket), .fate = BK_FATE_REQUEUE, .error = ""};
+    struct bk_turn turn;
+    struct bk_turn_name turn_name = {"w@1", 0, ++turns, taken_in};
+    cr_assert_eq(bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, NULL), BK_OK);
+    struct bk_taken next = take("w@1", 1, 1); /* lane 1 has it by now */
+    cr_assert_eq(next.count, 1);
+    /* suppose lane 0 has not seen the answer */
+    turn_name.number = ++turns;
+    cr_assert_eq(bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, NULL), BK_OK);
+    cr_expect(turn.settled);
+    cr_expect_eq(turn.lost, 0, "nothing is lost: it was done the first time");
+    cr_expect_eq(number("HLEN", "@active:w@1"), 1, "lane 1 keeps what it has taken");
+    expect_field(ticket, "requeues", "1");
+    expect_sound(1, "a repeated settlement");
+    bk_taken_deinit(&taken);
+    bk_taken_deinit(&next);
 }
 
 /* --- calls that fail ------------------------------------------------------------------------------------------------------- */
@@ -505,7 +570,8 @@ Test(queue, a_call_that_meets_a_key_of_the_wrong_type_changes_nothing)
         const struct bk_settlement settlement = {
             .ticket = held.jobs[0].ticket, .fate = BK_FATE_DEAD, .reason = "poison", .sqlstate = "", .error = ""};
         struct bk_turn turn;
-        const struct bk_turn_name turn_name = {"w@1", 0, ++turns};
+        ++turns;
+        const struct bk_turn_name turn_name = {"w@1", 0, turns, turns};
         if (bk_queue_turn(queue, &turn_name, &settlement, 1, NULL, &turn, NULL, NULL) != BK_OK) {
             after = dump();
             cr_expect_str_eq(before, after, "a failed settle has moved something, %s spoilt", sabotaged[i]);
