@@ -13,7 +13,7 @@
 
 #include "common/redis.h"
 
-enum { BK_QUEUE_VERSION = 3 }; /* of queue.lua; rises with every change of it */
+enum { BK_QUEUE_VERSION = 4 }; /* of queue.lua; rises with every change of it */
 
 struct bk_queue_options {
     const struct bk_redis_url *url; /* must outlive the queue */

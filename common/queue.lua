@@ -27,7 +27,7 @@
 --
 -- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
 
-local VERSION = 3
+local VERSION = 4
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local CHARGED_TTL_S = 86400
@@ -439,7 +439,7 @@ end
 
 -- take(worker, lane, turn, want, resume, careful): what this lane is to work on. With resume=1 the lane holds nothing as
 -- far as it knows (the answer to an earlier take was lost): what is still noted under its name goes back first. `careful`
--- is explained at take_ready.
+-- is explained at take_ready (workers before version 4 do not know it).
 -- Answer: now, next due, paused, recovered, more, last inbox id seen, jobs {ticket, {field, value, ...}}.
 local function take(keys, args)
   local p, worker, lane, want = prefix_of(keys), args[1], args[2], tonumber(args[4])
@@ -470,7 +470,7 @@ local function take(keys, args)
   promote(p, now)
   local jobs, last, scanned = {}, nil, 0
   local holder = lane .. '/' .. args[3] .. ':'
-  if want > 0 and take_ready(p, worker, holder, want, tonumber(args[6]), jobs) then
+  if want > 0 and take_ready(p, worker, holder, want, tonumber(args[6] or 0), jobs) then
     note_turn(p, worker, lane, 'take', args[3])
     return { now, 0, 0, recovered, 1, '', jobs }
   end
