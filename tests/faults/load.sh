@@ -101,7 +101,7 @@ poison_in_batch() {
   is "$(metric booking_jobs_retried_total)" 0 "$scenario: no attempt was spent"
   sql 'drop trigger sour on booking.booking; drop function booking.sour'
   done_by 10
-  judged --expect-dead database_refused
+  expect_dead=database_refused judged
 }
 
 # --- L5
@@ -114,7 +114,8 @@ killer() {
   for ((i = 2; i <= 12; i++)); do create "base$i" $i $i 1; done >>"$T/commands"
   enqueued "$T/commands"
   start_worker first
-  wait_until 30 ledger_has base12 && wait_until 30 drained || bail 'nothing is done'
+  wait_until 30 ledger_has base12 || bail 'nothing is done'
+  wait_until 30 drained || bail 'nothing is settled'
   stop_worker first
   hold "select from booking.booking where id = '$(uuid 1)' for update"
   move killer 1 5 >"$T/commands"
@@ -135,7 +136,7 @@ killer() {
   is "$(ctl dead list --json | jq -c '[.[] | [.id, .reason]]')" '[["killer","poison"]]' "$scenario: and is dead as poison, alone"
   # those that were held with it died as often; but they get their turn before it is too late, alone with their own
   is "$(sql "select count(*) from booking.command where id like 'near%' and outcome = 'applied'")" 11 "$scenario: its neighbours are done"
-  judged --expect-dead poison
+  expect_dead=poison judged
 }
 is_dead() { [ -n "$(redis zscore "$(key dead)" "$1")" ]; }
 held_or_dead() { # held_or_dead TICKET WORKER
@@ -151,7 +152,8 @@ retries_of_the_first() {
   { create r0 1 1 1 && create other 2 2 1; } >"$T/commands"
   enqueued "$T/commands"
   two_workers BOOKING_LOCK_TIMEOUT_MS=100 BOOKING_RETRIES=0 BOOKING_MAX_ATTEMPTS=50 BOOKING_ATTEMPT_CAP_S=1
-  wait_until 30 ledger_has other && wait_until 30 drained || bail 'nothing is done'
+  wait_until 30 ledger_has other || bail 'nothing is done'
+  wait_until 30 drained || bail 'nothing is settled'
   hold "select from booking.booking where id = '$(uuid 1)' for update"
   { for ((i = 1; i <= 10; i++)); do move r$i 1 $i; done && move o1 2 3; } >"$T/commands"
   enqueued "$T/commands"

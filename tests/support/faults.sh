@@ -235,10 +235,10 @@ recovers() {
   judged
 }
 
-# judged [JUDGE'S OPTION...]: nothing is wrong, and the counts go into the results
+# Nothing is wrong, and the counts go into the results. `expect_dead=REASON judged` if some had to die of that.
 judged() {
   local status=0
-  "$root/tests/support/judge" --json "$@" "$T"/journal.* >"$T/verdict" 2>&1 || status=$?
+  "$root/tests/support/judge" --json ${expect_dead:+--expect-dead "$expect_dead"} "$T"/journal.* >"$T/verdict" 2>&1 || status=$?
   verdict=$(tail -n 1 "$T/verdict")
   ok "$scenario: the judge finds nothing" test $status -eq 0
   [ $status -eq 0 ] || diag "$(cut -c 1-4000 "$T/verdict")"
