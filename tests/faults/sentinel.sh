@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Redis behind Sentinels: the master is switched, freezes and wakes as one that has been replaced, and is killed. What had
 # reached the replica is done once; workers and bookingctl know the Sentinels only.
+# shellcheck disable=SC2119 # begin takes settings or none
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../support/faults.sh
 . "$(dirname "$0")/../support/faults.sh"

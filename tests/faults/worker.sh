@@ -44,7 +44,7 @@ killed_at_random() {
     start_worker "$name" "${mortal[@]}"
   done
   faults_fired=$((kills - idle))
-  ok "$scenario: $faults_fired of $kills while there was work" test $faults_fired -ge $((kills / 2))
+  ok "$scenario: $faults_fired of $kills while there was work" test "$faults_fired" -ge $((kills / 2))
   healed
   ok "$scenario: the queue drains" wait_until 60 drained
   recovery_ms=$(($(now_ms) - healed_at))
@@ -98,23 +98,23 @@ zombie() {
     printf '{"id":"y%d","kind":"booking.confirm","args":{"booking_id":"%s"}}\n' $i "$(zombies_booking $i)"
   done >"$T/confirms"
   for i in {1..24}; do # behind them in their lines
-    printf '{"id":"x%d","kind":"booking.reschedule","args":{"booking_id":"%s",' $i "$(zombies_booking $((1 + i % 4)))"
-    printf '"starts_at":"2028-01-%02dT10:00:00Z","ends_at":"2028-01-%02dT11:00:00Z"}}\n' $i $i
+    printf '{"id":"x%d","kind":"booking.reschedule","args":{"booking_id":"%s",' "$i" "$(zombies_booking $((1 + i % 4)))"
+    printf '"starts_at":"2028-01-%02dT10:00:00Z","ends_at":"2028-01-%02dT11:00:00Z"}}\n' "$i" "$i"
   done >>"$T/confirms"
   ctl enqueue --journal "$T/journal.confirms" "$T/confirms" >"$T/out" || bail "$(cat "$T/out")"
   wait_until 20 blocked 1 || bail 'nobody is held up'
   name=$(sql "select application_name from pg_stat_activity where wait_event_type = 'Lock' and usename = 'app_worker' limit 1")
   [ -n "${worker_pid[$name]:-}" ] || bail "who is '$name'?"
-  [ $name != alice ] || heir=bob
-  signal_worker $name STOP
-  wait_until 20 worker_unlisted $name || bail "$name keeps its lease"
+  [ "$name" != alice ] || heir=bob
+  signal_worker "$name" STOP
+  wait_until 20 worker_unlisted "$name" || bail "$name keeps its lease"
   fired "the jobs of $name went to $heir, who is held up by the same" wait_until 20 blocked 2
   if [ $((RANDOM % 2)) = 0 ]; then
     let_go
     wait_until 20 ledger_has y4 || bail 'nobody goes on'
-    signal_worker $name CONT
+    signal_worker "$name" CONT
   else # it settles what the heir holds
-    signal_worker $name CONT
+    signal_worker "$name" CONT
     let_go
   fi
   healed
@@ -244,7 +244,7 @@ no_memory() {
     if [ -e "$T/alloc" ]; then faults_fired=$((faults_fired + 1)); else untouched=$n; fi
   done
   diag "$runs runs, $died died; untouched from allocation $untouched on"
-  ok "$scenario: $faults_fired allocations failed" test $faults_fired -ge 10
+  ok "$scenario: $faults_fired allocations failed" test "$faults_fired" -ge 10
   healed
   finish_with_another
 }

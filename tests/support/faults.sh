@@ -175,6 +175,7 @@ two_workers() {
   done
 }
 
+# shellcheck disable=SC2120 # with settings or without
 begin() {
   clean_up
   two_workers "$@"
