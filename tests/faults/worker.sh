@@ -273,6 +273,7 @@ start_worker_logging_to() {
   local to=$1 name=$2
   (exec env DATABASE_URL="$(worker_database_url)" BOOKING_WORKER_NAME="$name" BOOKING_HTTP=off BOOKING_LOG_LEVEL=query "${usual[@]}" \
     "$bin/booking-worker") </dev/null >"$to" 2>&1 &
+  # shellcheck disable=SC2004 # a name, not arithmetic
   worker_pid[$name]=$!
 }
 
@@ -282,12 +283,12 @@ log_full() {
   begin
   mkfifo "$T/pipe"
   exec {reader}<>"$T/pipe"
-  dd if=/dev/zero bs=4096 count=16 2>/dev/null >&"$reader" # as much as a pipe holds
+  head -c 65536 /dev/zero >&"$reader" # as much as a pipe holds
   start_worker_logging_to "$T/pipe" carol
   wait_until 20 worker_listed carol || bail 'carol does not come up'
   ok "$scenario: carol works" wait_until 20 has_worked carol
   tr -d '\0' <&"$reader" >"$T/carol.log" &
-  worker_pid[reader]=$!
+  helper_pid[reader]=$!
   healed
   wait_until 20 lines_lost_are_told || true
   fired "$(grep -o '[0-9]* log lines were lost' "$T/carol.log")" grep -q 'log lines were lost' "$T/carol.log"
@@ -295,7 +296,7 @@ log_full() {
   stop_worker carol
   is "$status" 0 "$scenario: carol leaves when asked"
   exec {reader}>&-
-  kill_worker reader
+  kill "${helper_pid[reader]}"
   rm "$T/pipe"
 }
 has_worked() { [ "$(sql "select count(*) from booking.command where worker = '$1'")" -gt 0 ]; }

@@ -1,222 +1,12 @@
-/* queue_model.c - see queue_model.h. Each function has the name, the order and the steps of its twin in queue.lua. */
-#include "tests/sim/queue_model.h"
+/* queue_model.c - see queue_model.h: what one call does. Each function has the name, the order and the steps of its twin in queue.lua. */
+#include "tests/sim/queue_parts.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { HISTORY_MOST = 8000, REST_MOST_MS = 30000 };
-
-/* --- memory --------------------------------------------------------------------------------------------------------------- */
-
-static void list_open(struct qm_list *list, int capacity)
-{
-    list->at = bk_alloc((size_t)capacity * sizeof(*list->at));
-    list->count = 0;
-}
-
-struct queue_model *qm_open(int capacity)
-{
-    struct queue_model *q = bk_zalloc(sizeof(*q));
-    q->capacity = capacity;
-    q->jobs = bk_zalloc((size_t)capacity * sizeof(*q->jobs));
-    list_open(&q->inbox, capacity);
-    list_open(&q->ready, capacity);
-    struct qm_zset *sets[] = {&q->scheduled, &q->retry, &q->dead};
-    for (size_t i = 0; i < BK_COUNT(sets); i++)
-        sets[i]->at = bk_alloc((size_t)capacity * sizeof(*sets[i]->at));
-    for (size_t i = 0; i < BK_COUNT(q->gates); i++)
-        list_open(&q->gates[i].line, capacity);
-    for (size_t i = 0; i < BK_COUNT(q->workers); i++)
-        q->workers[i].active = bk_alloc((size_t)capacity * sizeof(*q->workers[i].active));
-    return q;
-}
-
-void qm_reset(struct queue_model *q, unsigned sabotage, bool stories)
-{
-    for (int i = 0; i < q->job_count; i++)
-        bk_text_deinit(&q->jobs[i].history);
-    q->sabotage = sabotage;
-    q->stories = stories;
-    q->job_count = q->gate_count = q->worker_count = q->name_count = q->reply_count = 0;
-    q->inbox.count = q->ready.count = q->scheduled.count = q->retry.count = q->dead.count = 0;
-    q->paused = false;
-    q->breaker[0] = '\0';
-    q->audit = 0;
-    q->places = 0;
-    q->foul = NULL;
-}
-
-struct queue_model *qm_close(struct queue_model *q)
-{
-    if (!q)
-        return NULL;
-    qm_reset(q, 0, false);
-    free(q->jobs);
-    free(q->inbox.at);
-    free(q->ready.at);
-    free(q->scheduled.at);
-    free(q->retry.at);
-    free(q->dead.at);
-    for (size_t i = 0; i < BK_COUNT(q->gates); i++)
-        free(q->gates[i].line.at);
-    for (size_t i = 0; i < BK_COUNT(q->workers); i++)
-        free(q->workers[i].active);
-    free(q);
-    return NULL;
-}
-
-/* --- lists, sorted sets, hashes --------------------------------------------------------------------------------------------- */
-
-static void push(struct queue_model *q, struct qm_list *list, int job)
-{
-    BK_ASSERT(list->count < q->capacity);
-    list->at[list->count++] = job;
-}
-
-static void pop(struct qm_list *list, int count)
-{
-    list->count -= count;
-    memmove(list->at, list->at + count, (size_t)list->count * sizeof(*list->at));
-}
-
-static int find_in(const struct qm_zset *set, int job)
-{
-    for (int i = 0; i < set->count; i++) {
-        if (set->at[i].job == job)
-            return i;
-    }
-    return QM_NONE;
-}
-
-static bool zset_remove(struct qm_zset *set, int job)
-{
-    int i = find_in(set, job);
-    if (i == QM_NONE)
-        return false;
-    set->count--;
-    memmove(set->at + i, set->at + i + 1, (size_t)(set->count - i) * sizeof(*set->at));
-    return true;
-}
-
-static void zset_add(struct queue_model *q, struct qm_zset *set, bk_ms score, int job)
-{
-    (void)zset_remove(set, job);
-    int i = set->count++;
-    BK_ASSERT(set->count <= q->capacity);
-    while (i > 0 &&
-           (set->at[i - 1].score > score ||
-            (set->at[i - 1].score == score && strcmp(q->jobs[set->at[i - 1].job].ticket, q->jobs[job].ticket) > 0))) {
-        set->at[i] = set->at[i - 1];
-        i--;
-    }
-    set->at[i].score = score;
-    set->at[i].job = job;
-}
-
-static int find_held(const struct qm_worker *worker, int job)
-{
-    for (int i = 0; i < worker->active_count; i++) {
-        if (worker->active[i].job == job)
-            return i;
-    }
-    return QM_NONE;
-}
-
-static void hold(struct queue_model *q, struct qm_worker *worker, int job, unsigned lane, uint64_t turn)
-{
-    BK_ASSERT(worker->active_count < q->capacity);
-    worker->active[worker->active_count++] = (struct qm_held){job, lane, turn};
-}
-
-static void let_go(struct qm_worker *worker, int job)
-{
-    int i = find_held(worker, job);
-    if (i == QM_NONE)
-        return;
-    worker->active_count--;
-    memmove(worker->active + i, worker->active + i + 1, (size_t)(worker->active_count - i) * sizeof(*worker->active));
-}
-
-static void copy_text(char *to, size_t room, const char *from)
-{
-    size_t size = strnlen(from, room - 1);
-    memcpy(to, from, size);
-    to[size] = '\0';
-}
-
-static int gate_of(struct queue_model *q, struct bk_span key)
-{
-    char name[132];
-    for (size_t i = 0; i < key.size; i++)
-        name[i] = (char)tolower((unsigned char)key.at[i]);
-    name[key.size] = '\0';
-    for (int i = 0; i < q->gate_count; i++) {
-        if (strcmp(q->gates[i].name, name) == 0)
-            return i;
-    }
-    BK_ASSERT(q->gate_count < (int)BK_COUNT(q->gates));
-    struct qm_gate *gate = &q->gates[q->gate_count];
-    memcpy(gate->name, name, key.size + 1);
-    gate->count = gate->line.count = 0;
-    return q->gate_count++;
-}
-
-static int name_of(struct queue_model *q, const char *worker)
-{
-    char text[QM_TEXT];
-    copy_text(text, sizeof(text), worker);
-    *strrchr(text, '@') = '\0';
-    for (int i = 0; i < q->name_count; i++) {
-        if (strcmp(q->names[i].text, text) == 0)
-            return i;
-    }
-    BK_ASSERT(q->name_count < (int)BK_COUNT(q->names));
-    q->names[q->name_count] = (struct qm_name){.incarnation = QM_NONE, .instead_of = QM_NONE};
-    copy_text(q->names[q->name_count].text, QM_TEXT, text);
-    return q->name_count++;
-}
-
-int qm_worker(struct queue_model *q, const char *text)
-{
-    for (int i = 0; i < q->worker_count; i++) {
-        if (strcmp(q->workers[i].text, text) == 0)
-            return i;
-    }
-    BK_ASSERT(q->worker_count < (int)BK_COUNT(q->workers));
-    struct qm_worker *worker = &q->workers[q->worker_count];
-    copy_text(worker->text, QM_TEXT, text);
-    worker->name = name_of(q, text);
-    worker->member = false;
-    worker->active_count = 0;
-    return q->worker_count++;
-}
-
-static void note(struct queue_model *q, int job, bk_ms now, const char *format, const char *a, const char *b)
-{
-    struct bk_text *history = &q->jobs[job].history;
-    if (!q->stories || history->size >= HISTORY_MOST)
-        return;
-    bk_text_printf(history, "%lld ", (long long)now);
-    for (const char *at = format; *at; at++) {
-        if (*at == '%') {
-            bk_text_puts(history, a);
-            a = b;
-        } else {
-            bk_text_putc(history, *at);
-        }
-    }
-    bk_text_putc(history, '\n');
-}
-
-static void foul(struct queue_model *q, const char *what, int job)
-{
-    if (q->foul)
-        return;
-    q->foul = what;
-    q->foul_job = job;
-}
+enum { REST_MOST_MS = 30000 };
 
 /* --- entries ------------------------------------------------------------------------------------------------------------------ */
 
@@ -259,107 +49,12 @@ int qm_add(struct queue_model *q, const char *ticket, const struct bk_span *fiel
     struct qm_job *job = &q->jobs[q->job_count];
     *job = (struct qm_job){
         .fields = fields, .field_count = count, .gate = QM_NONE, .in_inbox = true, .died_at_worker = QM_NONE};
-    copy_text(job->ticket, sizeof(job->ticket), ticket);
+    qp_copy_text(job->ticket, sizeof(job->ticket), ticket);
     struct bk_span key = {NULL, 0};
     if (shape_of(fields, count, &key, &job->not_before))
-        job->gate = gate_of(q, key);
-    push(q, &q->inbox, q->job_count);
+        job->gate = qp_gate_of(q, key);
+    qp_push(q, &q->inbox, q->job_count);
     return q->job_count++;
-}
-
-/* Everything of a job's hash is forgotten. */
-static void drop_hash(struct queue_model *q, int job)
-{
-    q->jobs[job].kept = false;
-    bk_text_deinit(&q->jobs[job].history);
-}
-
-/* --- moves -------------------------------------------------------------------------------------------------------------------- */
-
-static void make_ready(struct queue_model *q, int job)
-{
-    push(q, &q->ready, job);
-    q->jobs[job].state = QM_READY;
-}
-
-/* plan_release and release in one: nothing of a model fails between them. */
-static void release(struct queue_model *q, const int *gates, int count, int *freed)
-{
-    int following[QM_BOUND];
-    for (int i = 0; i < count; i++) {
-        struct qm_gate *gate = &q->gates[gates[i]];
-        if (gate->count > 1 && gate->line.count > 0) {
-            gate->count--;
-            following[(*freed)++] = gate->line.at[0];
-            pop(&gate->line, 1);
-        } else {
-            gate->count = 0;
-        }
-    }
-    for (int i = 0; i < *freed; i++)
-        make_ready(q, following[i]);
-}
-
-/* Where the charge by this worker stands, or would stand. */
-static int find_charge(const struct qm_job *job, int worker)
-{
-    int i = 0;
-    while (i < job->charges && job->charged[i].worker != worker)
-        i++;
-    return i;
-}
-
-static void charge(struct queue_model *q, int worker, const struct qm_held *held, bk_ms now)
-{
-    struct qm_job *j = &q->jobs[held->job];
-    if (q->sabotage & QM_NO_CHARGE)
-        return;
-    j->deliveries++;
-    j->deaths++;
-    int i = find_charge(j, worker);
-    BK_ASSERT(i < QM_CHARGES);
-    j->charges = BK_MAX(j->charges, i + 1);
-    j->charged[i].worker = worker;
-    j->charged[i].lane = held->lane;
-    j->charged[i].turn = held->turn;
-    j->charged[i].since = j->retried_at;
-    note(q, held->job, now, "its worker % fell silent", q->workers[worker].text, "");
-}
-
-static void hand_back(struct queue_model *q, int worker, const int *jobs, int count, bk_ms now, bool tried, bool death)
-{
-    for (int i = 0; i < count; i++) {
-        struct qm_job *job = &q->jobs[jobs[i]];
-        job->unsure = job->unsure || (tried && !(q->sabotage & QM_SURE));
-        struct qm_held held = q->workers[worker].active[find_held(&q->workers[worker], jobs[i])];
-        let_go(&q->workers[worker], jobs[i]);
-        if (death)
-            charge(q, worker, &held, now);
-        make_ready(q, jobs[i]);
-    }
-}
-
-static void forget(struct queue_model *q, int worker)
-{
-    struct qm_worker *w = &q->workers[worker];
-    struct qm_name *about = &q->names[w->name];
-    w->member = false;
-    w->active_count = 0;
-    if (about->incarnation == worker) {
-        about->incarnation = about->instead_of = QM_NONE;
-        memset(about->taken, 0, sizeof(about->taken));
-        memset(about->settled, 0, sizeof(about->settled));
-    }
-}
-
-static int held_by(const struct qm_worker *worker, int lane, int *jobs, int most)
-{
-    int count = 0;
-    for (int i = 0; i < worker->active_count && count < most; i++) {
-        if (lane < 0 || worker->active[i].lane == (unsigned)lane)
-            jobs[count++] = worker->active[i].job;
-    }
-    return count;
 }
 
 /* The next member in the order of workers' leases behind the one given. */
@@ -386,11 +81,11 @@ static int reap(struct queue_model *q, bk_ms now)
     for (int w = next_silent(q, now, QM_NONE); w != QM_NONE && count < QM_BOUND; w = next_silent(q, now, w)) {
         int jobs[QM_BOUND];
         int held = q->workers[w].active_count;
-        int some = held_by(&q->workers[w], -1, jobs, QM_BOUND - count);
-        hand_back(q, w, jobs, some, now, true, true);
+        int some = qp_held_by(&q->workers[w], -1, jobs, QM_BOUND - count);
+        qp_hand_back(q, w, jobs, some, now, true, true);
         count += some;
         if (some == held)
-            forget(q, w);
+            qp_forget(q, w);
     }
     return count;
 }
@@ -407,28 +102,15 @@ static int take_due(struct qm_zset *set, bk_ms now, int *jobs)
     return count;
 }
 
-/* The job takes its place: at its gate if that is free, else in its line. */
-static void take_place(struct queue_model *q, int job)
-{
-    struct qm_gate *gate = &q->gates[q->jobs[job].gate];
-    q->jobs[job].place = ++q->places;
-    if (gate->count++ > 0) {
-        push(q, &gate->line, job);
-        q->jobs[job].state = QM_WAITING;
-    } else {
-        make_ready(q, job);
-    }
-}
-
 static void promote(struct queue_model *q, bk_ms now)
 {
     int jobs[QM_BOUND];
     int count = take_due(&q->retry, now, jobs);
     for (int i = 0; i < count; i++)
-        make_ready(q, jobs[i]);
+        qp_make_ready(q, jobs[i]);
     count = take_due(&q->scheduled, now, jobs);
     for (int i = 0; i < count; i++)
-        take_place(q, jobs[i]);
+        qp_take_place(q, jobs[i]);
 }
 
 /* --- take --------------------------------------------------------------------------------------------------------------------- */
@@ -453,21 +135,21 @@ static int take_inbox(struct queue_model *q, const struct taking *t, int want)
         t->taken->last = number;
         if (gate && job->not_before > t->now) {
             job->state = QM_SCHEDULED;
-            zset_add(q, &q->scheduled, job->not_before, number);
+            qp_zset_add(q, &q->scheduled, job->not_before, number);
             continue;
         }
         job->place = ++q->places;
         if (gate && gate->count > 0 && !(q->sabotage & QM_NO_GATE)) {
             job->state = QM_WAITING;
-            push(q, &gate->line, number);
+            qp_push(q, &gate->line, number);
         } else {
-            hold(q, &q->workers[t->worker], number, t->lane, t->turn);
+            qp_hold(q, &q->workers[t->worker], number, t->lane, t->turn);
             t->taken->jobs[t->taken->count++] = number;
         }
         if (gate)
             gate->count++;
     }
-    pop(&q->inbox, n);
+    qp_pop(&q->inbox, n);
     return n;
 }
 
@@ -478,11 +160,11 @@ static void take_ready(struct queue_model *q, const struct taking *t, int want)
         int job = q->ready.at[i];
         if (!q->jobs[job].kept)
             continue;
-        hold(q, &q->workers[t->worker], job, t->lane, t->turn);
+        qp_hold(q, &q->workers[t->worker], job, t->lane, t->turn);
         t->taken->jobs[t->taken->count++] = job;
         q->jobs[job].state = QM_NO_STATE;
     }
-    pop(&q->ready, n);
+    qp_pop(&q->ready, n);
 }
 
 static bk_ms next_due(const struct queue_model *q)
@@ -511,8 +193,8 @@ enum qm_verdict qm_take(struct queue_model *q, bk_ms now, int worker, unsigned l
     if (turn <= *last_turn && !(q->sabotage & QM_NO_TURNS))
         return QM_TOO_LATE;
     if (resume && !(q->sabotage & QM_NO_RESUME)) {
-        int mine = held_by(w, (int)lane, room, (int)BK_COUNT(room));
-        hand_back(q, worker, room, mine, now, false, false);
+        int mine = qp_held_by(w, (int)lane, room, (int)BK_COUNT(room));
+        qp_hand_back(q, worker, room, mine, now, false, false);
     }
     *last_turn = turn;
     if (q->paused) {
@@ -548,7 +230,7 @@ static void push_reply(struct queue_model *q, const char *id)
     if (i == (int)BK_COUNT(q->replies))
         return;
     if (i == q->reply_count) {
-        copy_text(q->replies[i].id, QM_TEXT, id);
+        qp_copy_text(q->replies[i].id, QM_TEXT, id);
         q->replies[i].count = 0;
         q->reply_count++;
     }
@@ -565,13 +247,13 @@ static void requeue(struct queue_model *q, bk_ms now, const struct qm_record *r)
     struct qm_job *job = &q->jobs[r->job];
     bk_ms rest = rest_ms(++job->requeues);
     job->unsure = r->unsure;
-    copy_text(job->error, QM_TEXT, r->error);
-    note(q, r->job, now, "handed back: %", r->error, "");
+    qp_copy_text(job->error, QM_TEXT, r->error);
+    qp_note(q, r->job, now, "handed back: %", r->error, "");
     if (rest > 0) {
         job->state = QM_RETRY;
-        zset_add(q, &q->retry, now + rest, r->job);
+        qp_zset_add(q, &q->retry, now + rest, r->job);
     } else {
-        make_ready(q, r->job);
+        qp_make_ready(q, r->job);
     }
 }
 
@@ -580,13 +262,13 @@ static void bury(struct queue_model *q, bk_ms now, int worker, const struct qm_r
     struct qm_job *job = &q->jobs[r->job];
     job->state = QM_DEAD;
     job->reason = r->reason;
-    copy_text(job->sqlstate, sizeof(job->sqlstate), r->sqlstate);
-    copy_text(job->error, QM_TEXT, r->error);
+    qp_copy_text(job->sqlstate, sizeof(job->sqlstate), r->sqlstate);
+    qp_copy_text(job->error, QM_TEXT, r->error);
     job->attempts = r->attempts;
     job->died_at = now;
     job->died_at_worker = worker;
-    note(q, r->job, now, "dead, %: %", r->reason, r->error);
-    zset_add(q, &q->dead, now, r->job);
+    qp_note(q, r->job, now, "dead, %: %", r->reason, r->error);
+    qp_zset_add(q, &q->dead, now, r->job);
     push_reply(q, r->reply_id);
 }
 
@@ -596,24 +278,24 @@ static void settle_one(struct queue_model *q, bk_ms now, int worker, const struc
     switch (r->verb) {
     case QM_DO_REPLY:
         push_reply(q, r->reply_id);
-        drop_hash(q, r->job);
+        qp_drop_hash(q, r->job);
         return;
     case QM_DO_DONE:
-        drop_hash(q, r->job);
+        qp_drop_hash(q, r->job);
         return;
     case QM_DO_RETRY:
         job->attempts++;
         job->state = QM_RETRY;
         job->unsure = r->unsure;
-        copy_text(job->error, QM_TEXT, r->error);
-        note(q, r->job, now, "to be tried again: %", r->error, "");
-        zset_add(q, &q->retry, now + r->delay, r->job);
+        qp_copy_text(job->error, QM_TEXT, r->error);
+        qp_note(q, r->job, now, "to be tried again: %", r->error, "");
+        qp_zset_add(q, &q->retry, now + r->delay, r->job);
         return;
     case QM_DO_REQUEUE:
         requeue(q, now, r);
         return;
     case QM_DO_FREE:
-        make_ready(q, r->job);
+        qp_make_ready(q, r->job);
         return;
     case QM_DO_DEAD:
         bury(q, now, worker, r);
@@ -625,7 +307,7 @@ static void settle_one(struct queue_model *q, bk_ms now, int worker, const struc
 static void refund(struct queue_model *q, int worker, unsigned lane, uint64_t turn, int job)
 {
     struct qm_job *j = &q->jobs[job];
-    int i = find_charge(j, worker);
+    int i = qp_find_charge(j, worker);
     bool its = i < j->charges && j->charged[i].lane == lane && j->charged[i].turn <= turn;
     bool charged = its && j->charged[i].since == j->retried_at;
     if (its)
@@ -634,7 +316,7 @@ static void refund(struct queue_model *q, int worker, unsigned lane, uint64_t tu
         return;
     j->deliveries--;
     if (!charged)
-        foul(q, "a death is refunded that this worker was not charged with", job);
+        qp_foul(q, "a death is refunded that this worker was not charged with", job);
 }
 
 static bool is_over(enum qm_verb verb)
@@ -654,7 +336,7 @@ void qm_settle(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint
     int gate_count = 0;
     for (int i = 0; i < count; i++) {
         const struct qm_record *r = &records[i];
-        int at = find_held(w, r->job);
+        int at = qp_find_held(w, r->job);
         bool mine = at != QM_NONE && ((w->active[at].lane == lane && w->active[at].turn <= turn) ||
                                       q->sabotage & (QM_NO_OWNERSHIP | QM_WORKER_OWNS));
         if (!mine && !(q->sabotage & QM_NO_OWNERSHIP && q->jobs[r->job].kept)) {
@@ -662,14 +344,14 @@ void qm_settle(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint
             continue;
         }
         if (at == QM_NONE || w->active[at].lane != lane || w->active[at].turn != turn)
-            foul(q, "a job is settled that another take holds", r->job);
+            qp_foul(q, "a job is settled that another take holds", r->job);
         bool lets_go = is_over(r->verb) || (q->sabotage & QM_LETS_GO && r->verb != QM_DO_FREE);
         if (lets_go && q->jobs[r->job].gate != QM_NONE)
             gates[gate_count++] = q->jobs[r->job].gate;
         settle_one(q, now, worker, r);
-        let_go(w, r->job);
+        qp_let_go(w, r->job);
     }
-    release(q, gates, gate_count, &settled->freed);
+    qp_release(q, gates, gate_count, &settled->freed);
     for (int i = 0; i < settled->lost_count; i++)
         refund(q, worker, lane, turn, settled->lost[i]);
     if (w->member)
@@ -688,10 +370,10 @@ struct qm_joined qm_join(struct queue_model *q, bk_ms now, int worker, int inste
         return (struct qm_joined){-1, old, about->instead_of == worker};
     if (old != QM_NONE && old != worker) {
         int jobs[1024];
-        joined.recovered = held_by(&q->workers[old], -1, jobs, (int)BK_COUNT(jobs));
+        joined.recovered = qp_held_by(&q->workers[old], -1, jobs, (int)BK_COUNT(jobs));
         if (!(q->sabotage & QM_FENCE_FORGETS))
-            hand_back(q, old, jobs, joined.recovered, now, true, true);
-        forget(q, old);
+            qp_hand_back(q, old, jobs, joined.recovered, now, true, true);
+        qp_forget(q, old);
     }
     w->member = true;
     w->lease = now + lease_ms;
@@ -713,9 +395,9 @@ bool qm_beat(struct queue_model *q, bk_ms now, int worker, bk_ms lease_ms, int *
 int qm_leave(struct queue_model *q, bk_ms now, int worker)
 {
     int jobs[1024];
-    int count = held_by(&q->workers[worker], -1, jobs, (int)BK_COUNT(jobs));
-    hand_back(q, worker, jobs, count, now, true, false);
-    forget(q, worker);
+    int count = qp_held_by(&q->workers[worker], -1, jobs, (int)BK_COUNT(jobs));
+    qp_hand_back(q, worker, jobs, count, now, true, false);
+    qp_forget(q, worker);
     return count;
 }
 
@@ -724,7 +406,7 @@ int qm_leave(struct queue_model *q, bk_ms now, int worker)
 static void bring_back(struct queue_model *q, bk_ms now, const char *who, int number)
 {
     struct qm_job *job = &q->jobs[number];
-    note(q, number, now, "brought back by %", who, "");
+    qp_note(q, number, now, "brought back by %", who, "");
     job->attempts = job->requeues = job->deliveries = 0;
     job->reason = NULL;
     job->sqlstate[0] = '\0';
@@ -733,9 +415,9 @@ static void bring_back(struct queue_model *q, bk_ms now, const char *who, int nu
     job->retried_at = now;
     job->deaths = 0;
     if (job->gate == QM_NONE)
-        make_ready(q, number);
+        qp_make_ready(q, number);
     else
-        take_place(q, number);
+        qp_take_place(q, number);
 }
 
 int qm_dead_act(struct queue_model *q, bk_ms now, bool drop, const char *who, int *jobs, int count)
@@ -743,13 +425,13 @@ int qm_dead_act(struct queue_model *q, bk_ms now, bool drop, const char *who, in
     int acted = 0;
     bool any = false;
     for (int i = 0; i < count; i++)
-        any = any || find_in(&q->dead, jobs[i]) != QM_NONE;
+        any = any || qp_find_in(&q->dead, jobs[i]) != QM_NONE;
     q->audit += any;
     for (int i = 0; i < count; i++) {
-        if (!zset_remove(&q->dead, jobs[i]))
+        if (!qp_zset_remove(&q->dead, jobs[i]))
             continue;
         if (drop)
-            drop_hash(q, jobs[i]);
+            qp_drop_hash(q, jobs[i]);
         else
             bring_back(q, now, who, jobs[i]);
         jobs[acted++] = jobs[i];
@@ -763,5 +445,5 @@ void qm_configure(struct queue_model *q, const char *name, const char *value)
     if (strcmp(name, "paused") == 0)
         q->paused = strcmp(value, "1") == 0;
     else
-        copy_text(q->breaker, sizeof(q->breaker), value);
+        qp_copy_text(q->breaker, sizeof(q->breaker), value);
 }
