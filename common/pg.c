@@ -146,11 +146,11 @@ static size_t item_count(const char *list)
 }
 
 /* Whether the quoted word is the name of a parameter that is shown anyway, in the URL without its secrets. */
-static bool is_shown(const char *quote, const char *conninfo)
+static bool is_shown(const char *quote, const char *url)
 {
     BK_AUTO_TEXT shown = {0};
     BK_AUTO_TEXT name = {0};
-    bk_url_mask(&shown, conninfo);
+    bk_url_mask(&shown, url);
     bk_text_add(&name, quote + 1, strcspn(quote + 1, "\""));
     bk_text_putc(&name, '=');
     const char *at = name.size > 1 ? strstr(bk_text_string(&shown), name.data) : NULL;
@@ -159,12 +159,12 @@ static bool is_shown(const char *quote, const char *conninfo)
 
 /* What libpq cannot read it quotes, be it a piece of the password: a raw '?' or a blank in one begins what looks like a
  * parameter. */
-static void hide_quoted(char *text, const char *conninfo)
+static void hide_quoted(char *text, const char *url)
 {
     static const char missing[] = "missing \"=\"";
     char *from = strncmp(text, missing, sizeof(missing) - 1) == 0 ? text + sizeof(missing) - 1 : text;
     char *quote = strchr(from, '"');
-    if (!quote || is_shown(quote, conninfo))
+    if (!quote || is_shown(quote, url))
         return;
     size_t size = BK_MIN(strlen(quote), (size_t)3);
     memcpy(quote, "...", size);
@@ -185,7 +185,7 @@ static bool ports_are_good(const char *list)
     return true;
 }
 
-enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error)
+enum bk_status bk_pg_check_conninfo(const char *conninfo, const char *url, struct bk_error *error)
 {
     char *why = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &why);
@@ -197,7 +197,7 @@ enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error
     enum bk_status status = bk_fail(error, BK_INVALID, "%s", why ? why : "no memory");
     if (error) {
         one_line(error->text);
-        hide_quoted(error->text, conninfo);
+        hide_quoted(error->text, url);
     }
     PQfreemem(why);
     return status;
@@ -300,7 +300,7 @@ enum bk_status bk_pg_open(struct bk_pg **out, const struct bk_pg_options *option
 {
     PQconninfoOption *given = PQconninfoParse(options->conninfo, NULL);
     if (!given) {
-        enum bk_status why = bk_pg_check_conninfo(options->conninfo, error);
+        enum bk_status why = bk_pg_check_conninfo(options->conninfo, options->conninfo, error);
         return why == BK_OK ? fail_with(error, BK_OUTAGE, "", "no memory") : why;
     }
     const char *hosts = option_of(given, "host");

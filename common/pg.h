@@ -24,8 +24,9 @@ struct bk_pg_options {
     bool pgbouncer; /* transaction pooling in between: nothing may be set for the session */
 };
 
-/** Whether libpq accepts the conninfo; the error says what it does not like. Any thread. */
-enum bk_status bk_pg_check_conninfo(const char *conninfo, struct bk_error *error);
+/** Whether libpq accepts the conninfo; the error says what it does not like, and names of it only what is shown of `url`,
+ *  from which it was made. Any thread. */
+enum bk_status bk_pg_check_conninfo(const char *conninfo, const char *url, struct bk_error *error);
 
 /** Appends nothing but the hosts ("db1:5432,db2:5432") of a conninfo to `out`, at most `room` bytes with the NUL; for
  *  messages. Any thread. */

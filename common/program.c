@@ -64,7 +64,8 @@ int bk_load_settings(struct bk_config *config, int program, const char *env_file
     (void)signal(SIGPIPE, SIG_IGN);
     (void)bk_config_load(config, program, env_file);
     struct bk_error error = {0};
-    if (config->database.conninfo && bk_pg_check_conninfo(config->database.conninfo, &error) != BK_OK) {
+    if (config->database.conninfo &&
+        bk_pg_check_conninfo(config->database.conninfo, config->database_url, &error) != BK_OK) {
         BK_AUTO_TEXT shown = {0};
         BK_AUTO_TEXT why = {0};
         bk_url_mask(&shown, config->database_url);

@@ -66,7 +66,7 @@ static void tell(struct bk_text *out, const char *url)
     bk_url_mask(out, url);
     if (bk_database_url_parse(url, &database, &error) != BK_OK)
         bk_text_printf(out, "\n%s", error.text);
-    else if (bk_pg_check_conninfo(database.conninfo, &error) != BK_OK)
+    else if (bk_pg_check_conninfo(database.conninfo, url, &error) != BK_OK)
         bk_text_printf(out, "\n%s", error.text);
     bk_database_url_deinit(&database);
     if (bk_redis_url_parse(url, &redis, &error) != BK_OK)

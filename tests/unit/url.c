@@ -276,6 +276,7 @@ Test(url, no_error_quotes_a_secret)
         "postgresql://app:SEC?pgbouncer=RET@db/shop", "postgresql://app:SEC?connect_timeout=RET@db/shop",
         "postgresql://db/shop?socket_timeout=SECRET", "app:SECRET@db",
         "postgresql://app:S?ECRET=/@db/shop", /* refused by libpq */
+        "postgres://:S?ECRET=/&schema=@db",
         "postgresql://app:SEC?RET=x@db/shop", /* libpq would take it; we have said already what is wrong */
     };
     static const char *const redises[] = {
@@ -287,7 +288,7 @@ Test(url, no_error_quotes_a_secret)
         struct bk_error error = {0};
         enum bk_status status = bk_database_url_parse(databases[i], &url, &error);
         if (status == BK_OK)
-            status = bk_pg_check_conninfo(url.conninfo, &error);
+            status = bk_pg_check_conninfo(url.conninfo, databases[i], &error);
         bk_database_url_deinit(&url);
         cr_expect_eq(status, BK_INVALID, "%s", databases[i]);
         cr_expect_not(strstr(error.text, "SEC") || strstr(error.text, "RET"), "%s: %s", databases[i], error.text);
@@ -305,7 +306,7 @@ Test(url, what_is_shown_anyway_is_named)
     static const char *const urls[] = {"postgresql://app:SECRET@db/shop?sslmod=require", "host=db sslmod=require"};
     for (size_t i = 0; i < BK_COUNT(urls); i++) {
         struct bk_error error = {0};
-        cr_expect_eq(bk_pg_check_conninfo(urls[i], &error), BK_INVALID);
+        cr_expect_eq(bk_pg_check_conninfo(urls[i], urls[i], &error), BK_INVALID);
         cr_expect(strstr(error.text, "\"sslmod\""), "%s", error.text);
     }
 }
