@@ -1,7 +1,8 @@
 /* crash.h - points at which a test build dies on demand, to show that it may die there.
  *
  * With BOOKING_TEST_HOOKS the environment's BOOKING_CRASH_AT=name:n makes the process SIGKILL itself the n-th time that
- * one of its threads passes the point of that name. Every other build has none of this.
+ * one of its threads passes the point of that name, and BOOKING_STOP_AT=name:n makes it SIGSTOP itself, so that what others
+ * do meanwhile can be seen. Every other build has none of this.
  *
  *   taken        jobs have come from Redis, nothing has been looked at
  *   decided      what can't run is decided, the rest is about to go to the database

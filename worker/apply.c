@@ -123,6 +123,18 @@ static void give_up(struct bk_apply *apply, struct bk_task *task, const struct b
 
 /* --- the plan's steps --------------------------------------------------------------------------------------------------- */
 
+/* Whether the incarnation that took the batch still has its lease. A worker that was frozen, or cut off from Redis, for
+ * longer than that must not bring to the database what others have decided about meanwhile. */
+static bool is_still_ours(const void *context)
+{
+    const struct bk_apply *apply = context;
+    struct bk_service *service = apply->service;
+    pthread_mutex_lock(&service->lock);
+    bool ours = strcmp(service->worker, apply->worker) == 0 && bk_clock_now() < service->lease_until;
+    pthread_mutex_unlock(&service->lock);
+    return ours;
+}
+
 /* One call, with the permit in apply->permit, which it ends. */
 static void call(struct bk_apply *apply, struct bk_plan *plan)
 {
@@ -136,7 +148,9 @@ static void call(struct bk_apply *apply, struct bk_plan *plan)
     apply->permit.began = began_us / 1000;
     struct bk_store_answer answer = {0};
     struct bk_error error = {0};
-    error.status = bk_store_apply(&service->store, commands, part.count, INT64_MAX, apply->borrower, &answer, &error);
+    const struct bk_store_guard guard = {is_still_ours, apply};
+    error.status =
+        bk_store_apply(&service->store, commands, part.count, INT64_MAX, apply->borrower, &guard, &answer, &error);
     double seconds = (double)(bk_clock_now_us() - began_us) / 1e6;
     enum bk_status status = bk_plan_called(plan, &error, service->ghosts, bk_random());
     if (status == BK_OK || status == BK_UNKNOWN)

@@ -10,6 +10,7 @@ struct bk_apply {
     struct bk_service *service;
     unsigned lane;
     const char *borrower;
+    const char *worker;      /* the incarnation that took the batch */
     struct bk_permit permit; /* for the next database call; consumed by bk_apply_batch */
     struct bk_retry_budget *budget;
     bk_ms redis_ahead; /* Redis's clock (Unix ms) less our monotonic one */

@@ -261,6 +261,7 @@ static bool run_turn(struct turn *turn)
     struct bk_apply apply = {.service = turn->lane->service,
                              .lane = turn->lane->number,
                              .borrower = turn->borrower,
+                             .worker = turn->worker,
                              .budget = &turn->budget};
     bool holding = turn->batch.count > 0;
     bool take = false;

@@ -59,9 +59,10 @@ static enum bk_status as_contention(enum bk_status status, struct bk_error *erro
     return BK_TRANSIENT;
 }
 
-static enum bk_status query(const struct bk_store *store, const char *sql, size_t count, const char *const *params,
-                            bk_ms deadline, const char *borrower, struct bk_store_answer *answer,
-                            struct bk_error *error)
+/* `guard` NULL: what is sent are no commands. */
+static enum bk_status query(const struct bk_store *store, const struct bk_store_guard *guard, const char *sql,
+                            size_t count, const char *const *params, bk_ms deadline, const char *borrower,
+                            struct bk_store_answer *answer, struct bk_error *error)
 {
     *answer = (struct bk_store_answer){0};
     struct bk_pg *pg = NULL;
@@ -69,10 +70,14 @@ static enum bk_status query(const struct bk_store *store, const char *sql, size_
                                             borrower, &pg, &answer->connections, error);
     if (status != BK_OK)
         return status;
+    if (guard && !guard->may_send(guard->context)) {
+        bk_pool_release(store->pool, pg, BK_POOL_KEEP);
+        return bk_fail(error, BK_FENCED, "the lease has run out: others may have these jobs");
+    }
     bk_ms until = BK_MIN(deadline, bk_clock_now() + store->call_timeout_ms);
-    bk_crash_name_request(count ? "sent" : NULL);
+    bk_crash_name_request(guard ? "sent" : NULL);
     status = bk_pg_query(pg, sql, count, params, until, &answer->rows, error);
-    if (status == BK_OK && count)
+    if (status == BK_OK && guard)
         bk_crash_point("answered");
     answer->degraded = bk_pg_take_degraded(pg);
     bk_pool_release(store->pool, pg, fate_after(status, error));
@@ -106,14 +111,14 @@ static enum bk_status read_outcomes(const struct bk_store_command *commands, siz
 }
 
 enum bk_status bk_store_apply(const struct bk_store *store, const struct bk_store_command *commands, size_t count,
-                              bk_ms deadline, const char *borrower, struct bk_store_answer *answer,
-                              struct bk_error *error)
+                              bk_ms deadline, const char *borrower, const struct bk_store_guard *guard,
+                              struct bk_store_answer *answer, struct bk_error *error)
 {
     BK_AUTO_TEXT json = {0};
     bk_store_json(&json, store->worker, commands, count);
     const char *params[] = {bk_text_string(&json)};
-    enum bk_status status = query(store, "select id, outcome, code, version from booking.apply($1::jsonb)", 1, params,
-                                  deadline, borrower, answer, error);
+    enum bk_status status = query(store, guard, "select id, outcome, code, version from booking.apply($1::jsonb)", 1,
+                                  params, deadline, borrower, answer, error);
     return status == BK_OK ? read_outcomes(commands, count, answer, error) : status;
 }
 
@@ -123,8 +128,8 @@ enum bk_status bk_store_probe(const struct bk_store *store, bk_ms deadline, uint
     struct bk_store_answer answer;
     /* With a transaction id of its own it commits as a batch does: into the log on the disk, and to the synchronous
      * standby. A probe that only read would find a database well that cannot commit. */
-    enum bk_status status = query(store, "select pg_current_xact_id(), count(*) from booking.apply('[]'::jsonb)", 0,
-                                  NULL, deadline, "probe", &answer, error);
+    enum bk_status status = query(store, NULL, "select pg_current_xact_id(), count(*) from booking.apply('[]'::jsonb)",
+                                  0, NULL, deadline, "probe", &answer, error);
     *connections = answer.connections;
     bk_store_answer_deinit(&answer);
     return status;
@@ -140,7 +145,7 @@ enum bk_status bk_store_prune(const struct bk_store *store, int64_t days, int64_
     const char *params[] = {days_text, most_text};
     struct bk_store_answer answer;
     enum bk_status status =
-        query(store, "select booking.prune($1::int, $2::int)", 2, params, deadline, "prune", &answer, error);
+        query(store, NULL, "select booking.prune($1::int, $2::int)", 2, params, deadline, "prune", &answer, error);
     if (status == BK_OK)
         *deleted = bk_rows_integer(answer.rows, 0, 0, 0);
     bk_store_answer_deinit(&answer);

@@ -34,17 +34,23 @@ struct bk_store {
     bk_ms call_timeout_ms; /* the client's deadline for the statement, commit included */
 };
 
+/** Asked when a connection is there, at the last moment before commands are sent: whether they are still ours. */
+struct bk_store_guard {
+    bool (*may_send)(const void *context);
+    const void *context;
+};
+
 /** Appends the commands as the array that booking.apply takes; `worker` is for the ledger. Their args are checked JSON
  *  and go in byte for byte. Any thread. */
 void bk_store_json(struct bk_text *json, const char *worker, const struct bk_store_command *commands, size_t count);
 
 /** Applies the commands (ids and bookings distinct) in one transaction. On BK_OK all of them are committed and
  *  `*answer` tells what became of each; the caller frees it either way. `deadline` (monotonic ms) cuts both waits short.
- *  Errors: BK_UNKNOWN may have been applied; every other status has not. BK_TRANSIENT for contention (a race with
+ *  Errors: BK_UNKNOWN may have been applied; every other status has not. BK_FENCED if the guard says no (NULL: none). BK_TRANSIENT for contention (a race with
  *  another session shows as a constraint violation: 23505, 23P01). Any thread. */
 enum bk_status bk_store_apply(const struct bk_store *store, const struct bk_store_command *commands, size_t count,
-                              bk_ms deadline, const char *borrower, struct bk_store_answer *answer,
-                              struct bk_error *error);
+                              bk_ms deadline, const char *borrower, const struct bk_store_guard *guard,
+                              struct bk_store_answer *answer, struct bk_error *error);
 
 /** Asks the database whether it serves: a call of apply with no commands, which reaches every object a real one does
  *  not have to wait for. Any thread. */

@@ -99,7 +99,7 @@ gone_long() {
   # what was the port of PostgreSQL accepts, and never answers
   perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 100, LocalAddr => "127.0.0.1", LocalPort => $ARGV[0], ReuseAddr => 1)
     or die; push @held, $s->accept while 1' "$PGPORT" &
-  worker_pid['hole']=$! # so that it ends with the test, whatever happens
+  helper_pid['hole']=$! # so that it ends with the test, whatever happens
   wait_until 10 hole_is_open || bail 'no black hole'
   awk -v n=$jobs -v seed=$((seed * 1009 + 31)) -v resources=40 -v twice=0 -v prefix=long -f "$root/tests/support/commands.awk" >"$T/commands"
   ctl enqueue --journal "$T/journal.long" "$T/commands" >"$T/out" || bail "$(cat "$T/out")"
@@ -124,7 +124,7 @@ gone_long() {
     test "$most_connections" -ge 1 -a "$most_connections" -le 2
   most=$(most_requeues)
   ok "$scenario: no job was handed back more than 5 times ($most)" test "$most" -le 5
-  kill_worker hole
+  kill_helper hole
   servers pg-start
   healed
   ok "$scenario: at work again" wait_until $((10 * slack)) started_to_heal

@@ -321,7 +321,6 @@ one_job() {
 
 # Somebody else locks the same bookings, in the other direction.
 deadlocks() {
-  local rival
   sql 'alter system set deadlock_timeout = 20'
   reload
   begin BOOKING_LANES=4 BOOKING_BATCH=32
@@ -330,10 +329,9 @@ deadlocks() {
       for i in select id from booking.booking order by id desc limit 400 loop perform from booking.booking where id = i for update; end loop;
       exception when deadlock_detected then null; end \$\$; rollback;"
   done | PGUSER=postgres psql -XAtq >"$T/rival.out" 2>&1 &
-  rival=$!
-  helper_pid[rival]=$rival
+  helper_pid['rival']=$!
   fired 'they met' wait_until 30 deadlocked 2
-  kill_worker rival
+  kill_helper rival
   healed
   back_at_work
   is "$(depth dead)" 0 "$scenario: nobody died of it"

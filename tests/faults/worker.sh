@@ -125,6 +125,26 @@ blocked() { # by the row locks, at least N sessions of the workers
   [ "$(sql "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'app_worker'")" -ge "$1" ]
 }
 
+# It is stopped just before it sends a batch. When it wakes others have decided about the jobs, and it must not bring them to
+# the database any more, where it would be too late for nothing but the ledger.
+zombie_before_sending() {
+  clean_up
+  fill 400 -v twice=0
+  worker_up sleeper BOOKING_LANES=1 BOOKING_BATCH=16 BOOKING_LEASE_MS=1000 BOOKING_STOP_AT=decided:$((2 + RANDOM % 4))
+  fired 'it has stopped' wait_until 20 is_stopped sleeper
+  start_worker heir "${mortal[@]}"
+  ok "$scenario: another one does the rest" wait_until 30 drained
+  signal_worker sleeper CONT
+  healed
+  ok "$scenario: it notices" wait_until 20 grep -q 'the lease has run out\|the lease had run out' "$T/sleeper.log"
+  fill 100 -v twice=0
+  ok "$scenario: and works again" wait_until 20 drained
+  recovery_ms=$(($(now_ms) - healed_at))
+  is "$(sql 'select max(deliveries) from booking.command')" 1 "$scenario: nothing was brought to the ledger twice"
+  judged
+}
+is_stopped() { grep -q '^State:.T' "/proc/${worker_pid[$1]}/status"; }
+
 # --- W4
 
 term_with_full_batch() {
@@ -296,7 +316,7 @@ log_full() {
   stop_worker carol
   is "$status" 0 "$scenario: carol leaves when asked"
   exec {reader}>&-
-  kill "${helper_pid[reader]}"
+  kill_helper reader
   rm "$T/pipe"
 }
 has_worked() { [ "$(sql "select count(*) from booking.command where worker = '$1'")" -gt 0 ]; }
@@ -338,6 +358,7 @@ no_cpu() {
 scenario W1 killed_at_random 'SIGKILL at random times, 1 to 4 workers'
 scenario W2 crash_points 'death at every crash point'
 scenario W3 zombie 'SIGSTOP for longer than the lease, then SIGCONT'
+scenario W3b zombie_before_sending 'SIGSTOP just before a batch is sent'
 scenario W4 term_with_full_batch 'TERM with a full batch'
 scenario W4b term_twice 'TERM twice'
 scenario W4c term_while_open 'TERM while the breaker is open'

@@ -204,6 +204,12 @@ kill_worker() { # kill -9 and reaped
   unset "worker_pid[$1]"
 }
 
+kill_helper() { # of helper_pid
+  kill -KILL "${helper_pid[$1]}" 2>/dev/null || true
+  wait "${helper_pid[$1]}" 2>/dev/null || true
+  unset "helper_pid[$1]"
+}
+
 stop_worker() {
   signal_worker "$1" TERM
   wait_exit "$1" 30
