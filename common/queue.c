@@ -214,48 +214,32 @@ static enum bk_status call(struct bk_queue *queue, const struct words *words, st
 
 /* --- a worker's life ---------------------------------------------------------------------------------------------- */
 
-static void push_facts(struct words *words, const struct bk_queue_fact *facts, size_t count)
+static void push_life(struct bk_queue *queue, struct words *words, const char *function, const char *worker,
+                      const char *lease, const struct bk_queue_fact *facts, size_t count)
 {
+    begin_function(queue, words, function);
+    push_text(words, worker);
+    push_text(words, lease);
     for (size_t i = 0; i < count; i++) {
         push_text(words, facts[i].name);
         push_text(words, facts[i].value);
     }
 }
 
-static void push_life(struct bk_queue *queue, struct words *words, const char *function, const char *worker,
-                      const char *lease)
-{
-    begin_function(queue, words, function);
-    push_text(words, worker);
-    push_text(words, lease);
-}
-
-static void copy_text(char *to, size_t room, struct bk_span from)
-{
-    (void)snprintf(to, room, "%.*s", (int)BK_MIN(from.size, room), from.at ? from.at : "");
-}
-
-enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, const char *instead_of, bk_ms lease_ms,
-                             const struct bk_queue_fact *facts, size_t count, struct bk_joined *joined,
+enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms lease_ms,
+                             const struct bk_queue_fact *facts, size_t count, int64_t *recovered,
                              struct bk_error *error)
 {
     AUTO_WORDS words = {0};
     char lease[24];
-    push_life(queue, &words, "booking_join", worker, decimal(lease, lease_ms));
-    const struct bk_queue_fact instead = {"instead_of", instead_of};
-    push_facts(&words, &instead, 1);
-    push_facts(&words, facts, count);
+    push_life(queue, &words, "booking_join", worker, decimal(lease, lease_ms), facts, count);
     BK_AUTO(bk_reply) *reply = NULL;
     enum bk_status status = call(queue, &words, &reply, error);
-    if (status != BK_OK) {
+    if (status == BK_OK)
+        *recovered = bk_reply_integer(bk_reply_at(reply, 1), 0);
+    if (status != BK_OK)
         bk_error_prefix(error, "join");
-        return status;
-    }
-    *joined = (struct bk_joined){.recovered = bk_reply_integer(bk_reply_at(reply, 1), 0)};
-    joined->done = joined->recovered >= 0;
-    joined->fenced = bk_reply_integer(bk_reply_at(reply, 3), 0) == 1;
-    copy_text(joined->current, sizeof(joined->current), bk_reply_text(bk_reply_at(reply, 2)));
-    return BK_OK;
+    return status;
 }
 
 enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms lease_ms,
@@ -264,8 +248,7 @@ enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms l
 {
     AUTO_WORDS words = {0};
     char lease[24];
-    push_life(queue, &words, "booking_beat", worker, decimal(lease, lease_ms));
-    push_facts(&words, facts, count);
+    push_life(queue, &words, "booking_beat", worker, decimal(lease, lease_ms), facts, count);
     BK_AUTO(bk_reply) *reply = NULL;
     enum bk_status status = call(queue, &words, &reply, error);
     if (status != BK_OK) {
@@ -273,9 +256,10 @@ enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms l
         return status;
     }
     struct bk_span current = bk_reply_text(bk_reply_at(reply, 2));
+    struct bk_span breaker = bk_reply_text(bk_reply_at(reply, 3));
     pulse->alive = bk_reply_integer(bk_reply_at(reply, 1), 0) == 1;
     pulse->fenced = !pulse->alive && current.size > 0 && !bk_span_is(current, worker);
-    copy_text(pulse->breaker, sizeof(pulse->breaker), bk_reply_text(bk_reply_at(reply, 3)));
+    (void)snprintf(pulse->breaker, sizeof(pulse->breaker), "%.*s", (int)breaker.size, breaker.at ? breaker.at : "");
     return BK_OK;
 }
 

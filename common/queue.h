@@ -41,18 +41,10 @@ struct bk_queue_fact {
     const char *value;
 };
 
-/** The answer to a join. */
-struct bk_joined {
-    bool done;
-    int64_t recovered; /* if so: jobs that were taken from the incarnation it came instead of */
-    char current[96];  /* if not: who goes by this name now */
-    bool fenced;       /* if not: and came in this one's place, so an earlier try had gone through */
-};
-
-/** Begins the incarnation `worker` ("<name>@<unique>") with a lease, in the place of `instead_of` ("": of none), which is
- *  fenced off. Nothing happens, and joined->done is false, if anybody else goes by that name by now. */
-enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, const char *instead_of, bk_ms lease_ms,
-                             const struct bk_queue_fact *facts, size_t count, struct bk_joined *joined,
+/** Begins the incarnation `worker` ("<name>@<unique>") with a lease. `*recovered` jobs were taken from an older
+ *  incarnation of that name. */
+enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms lease_ms,
+                             const struct bk_queue_fact *facts, size_t count, int64_t *recovered,
                              struct bk_error *error);
 /** The answer to a beat. */
 struct bk_pulse {

@@ -629,21 +629,14 @@ local function settle(keys, args)
   return { now, #plan.freed, lost }
 end
 
--- join(worker, lease_ms, ['instead_of', incarnation,] field, value...): begins an incarnation "<name>@<unique>". An older
--- incarnation of the same name is fenced off: its jobs go back, and it cannot take or settle any more. That one has to be
--- named ('' for none): a join that was long on its way, or that somebody sends again who has been fenced off meanwhile,
--- must not throw out whoever came later. (Workers before version 3 name none, and fence off anybody.)
--- Answer: now, jobs taken from a namesake; or now, -1, the incarnation that goes by this name now, 1 if it came in the
--- caller's place.
+-- join(worker, lease_ms, field, value...): begins an incarnation "<name>@<unique>". An older incarnation of the same
+-- name is fenced off: its jobs go back, and it cannot take or settle any more.
+-- Answer: now, jobs taken from a namesake.
 local function join(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local old = redis.call('HGET', about, 'incarnation')
-  local named = args[3] == 'instead_of'
   check_types(p)
-  if named and old and old ~= worker and old ~= args[4] then
-    return { now, -1, old, redis.call('HGET', about, 'instead_of') == worker and 1 or 0 }
-  end
   local recovered = 0
   if old and old ~= worker then
     local tickets = redis.call('HKEYS', p .. 'active:' .. old)

@@ -18,8 +18,7 @@ enum {
     RETRY_CAP_MS = 1000,
     PRUNE_EVERY_MS = 60000,
     PRUNE_MOST = 5000,
-    PRUNE_TIMEOUT_MS = 5000,
-    JOIN_TRIES = 3
+    PRUNE_TIMEOUT_MS = 5000
 };
 
 struct keeper {
@@ -28,10 +27,9 @@ struct keeper {
     unsigned failures; /* of Redis, in a row */
     bool told;         /* that an operator must act on them */
     bk_ms prune_at;
-    bool news;                          /* something to tell without waiting */
-    char joining[BK_WORKER_ID_MOST];    /* the incarnation being joined as, until that is known to have worked */
-    char instead_of[BK_WORKER_ID_MOST]; /* whose place it takes; "": nobody's */
-    char mode[8];                       /* what an operator last wanted of the breaker */
+    bool news;                       /* something to tell without waiting */
+    char joining[BK_WORKER_ID_MOST]; /* the incarnation being joined as, until that is known to have worked */
+    char mode[8];                    /* what an operator last wanted of the breaker */
 };
 
 /* --- what the worker says of itself ------------------------------------------------------------------------------------ */
@@ -120,54 +118,23 @@ static void obey(struct keeper *keeper, const char *wanted)
                                                                               : BK_BREAKER_AUTO);
 }
 
-static void be_fenced(struct bk_service *service)
-{
-    pthread_mutex_lock(&service->lock);
-    service->fenced = true;
-    pthread_cond_broadcast(&service->changed);
-    pthread_mutex_unlock(&service->lock);
-    bk_log(BK_LOG_ERROR, "fenced: another worker named %s has taken over; set BOOKING_WORKER_NAME so that names differ",
-           service->config->worker_name);
-}
-
-/* Takes the place of whoever goes by our name when this process begins. A process that has had the name before does not
- * take it from anybody: who has it now came later. `*joined` tells whether it worked, else we are fenced. */
-static enum bk_status take_place(struct keeper *keeper, const struct facts *facts, struct bk_joined *joined,
-                                 struct bk_error *error)
-{
-    struct bk_service *service = keeper->service;
-    for (int tries = 0; tries < JOIN_TRIES; tries++) {
-        enum bk_status status = bk_queue_join(keeper->queue, keeper->joining, keeper->instead_of,
-                                              service->config->lease_ms, facts->list, FACT_COUNT, joined, error);
-        if (status != BK_OK || joined->done)
-            return status;
-        if (joined->fenced || service->worker[0]) {
-            be_fenced(service);
-            return BK_OK;
-        }
-        memcpy(keeper->instead_of, joined->current, sizeof(keeper->instead_of));
-    }
-    return bk_fail(error, BK_OUTAGE, "join: others keep taking the name %s", service->config->worker_name);
-}
-
 static enum bk_status join(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
 {
     struct bk_service *service = keeper->service;
     /* the same one at each try: a join whose answer was lost must not look like somebody else's */
     char *worker = keeper->joining;
-    if (!*worker) {
+    if (!*worker)
         (void)snprintf(worker, sizeof(keeper->joining), "%s@%016" PRIx64, service->config->worker_name, bk_random());
-        memcpy(keeper->instead_of, service->worker, sizeof(keeper->instead_of));
-    }
-    struct bk_joined joined = {0};
+    int64_t recovered = 0;
     bk_ms asked_at = bk_clock_now();
-    enum bk_status status = take_place(keeper, facts, &joined, error);
-    if (status != BK_OK || !joined.done)
+    enum bk_status status =
+        bk_queue_join(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT, &recovered, error);
+    if (status != BK_OK)
         return status;
-    if (joined.recovered > 0) {
-        (void)atomic_fetch_add(&service->metrics.recovered, (uint64_t)joined.recovered);
+    if (recovered > 0) {
+        (void)atomic_fetch_add(&service->metrics.recovered, (uint64_t)recovered);
         bk_log(BK_LOG_WARN, "an older worker named %s is fenced off; its %lld jobs go to whoever takes them",
-               service->config->worker_name, (long long)joined.recovered);
+               service->config->worker_name, (long long)recovered);
     }
     bk_log(BK_LOG_INFO, "joined the queue \"%s\" as %s with %u lanes", service->config->queue, worker,
            service->lane_count);
@@ -203,7 +170,12 @@ static enum bk_status beat(struct keeper *keeper, const struct facts *facts, str
         bk_log(BK_LOG_WARN, "the lease had run out and the jobs went to others; joining anew");
         return join(keeper, facts, error);
     }
-    be_fenced(service);
+    pthread_mutex_lock(&service->lock);
+    service->fenced = true;
+    pthread_cond_broadcast(&service->changed);
+    pthread_mutex_unlock(&service->lock);
+    bk_log(BK_LOG_ERROR, "fenced: another worker named %s has taken over; set BOOKING_WORKER_NAME so that names differ",
+           service->config->worker_name);
     return BK_OK;
 }
 

@@ -83,23 +83,12 @@ static void add(const char *id, const char *key)
     cr_assert(bk_reply_text(reply).size > 0);
 }
 
-static struct bk_joined try_join(const char *worker, const char *instead_of, bk_ms lease_ms)
-{
-    struct bk_joined joined = {0};
-    struct bk_error error = {0};
-    const struct bk_queue_fact facts[] = {{"state", "running"}};
-    cr_assert_eq(bk_queue_join(queue, worker, instead_of, lease_ms, facts, 1, &joined, &error), BK_OK, "%s",
-                 error.text);
-    return joined;
-}
-
-/* Joins in the place of whoever has the name. */
 static void join(const char *worker, bk_ms lease_ms)
 {
-    struct bk_joined joined = try_join(worker, "", lease_ms);
-    if (!joined.done)
-        joined = try_join(worker, joined.current, lease_ms);
-    cr_assert(joined.done);
+    int64_t recovered = 0;
+    struct bk_error error = {0};
+    const struct bk_queue_fact facts[] = {{"state", "running"}};
+    cr_assert_eq(bk_queue_join(queue, worker, lease_ms, facts, 1, &recovered, &error), BK_OK, "%s", error.text);
 }
 
 static enum bk_status try_take(const char *worker, unsigned lane, unsigned want, bool resume, struct bk_taken *taken)
@@ -440,23 +429,6 @@ Test(queue, what_a_worker_may_have_tried_is_unsure)
     bk_taken_deinit(&dead);
     bk_taken_deinit(&left);
     bk_taken_deinit(&heirs);
-}
-
-Test(queue, a_join_that_was_long_on_its_way_fences_nobody)
-{
-    add("j1", "k");
-    join("w@old", 60000);
-    cr_expect_not(try_join("w@new", "", 60000).done, "it has to name whom it replaces");
-    cr_expect(try_join("w@new", "w@old", 60000).done);
-    struct bk_taken held = take("w@new", 0, 64);
-    struct bk_joined late = try_join("w@old", "", 60000);
-    cr_expect_not(late.done);
-    cr_expect(late.fenced, "and is told that it had been in, and was replaced");
-    cr_expect_str_eq(late.current, "w@new");
-    cr_expect(try_join("w@new", "w@old", 60000).done, "a repetition is fine");
-    struct bk_turn turn = settle("w@new", (struct bk_settlement){.ticket = held.jobs[0].ticket, .fate = BK_FATE_DONE});
-    cr_expect_eq(turn.lost, 0);
-    bk_taken_deinit(&held);
 }
 
 Test(queue, a_namesake_fences_the_old_one_off)
