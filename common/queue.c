@@ -259,6 +259,7 @@ enum bk_status bk_queue_beat(struct bk_queue *queue, const char *worker, bk_ms l
     struct bk_span breaker = bk_reply_text(bk_reply_at(reply, 3));
     pulse->alive = bk_reply_integer(bk_reply_at(reply, 1), 0) == 1;
     pulse->fenced = !pulse->alive && current.size > 0 && !bk_span_is(current, worker);
+    pulse->number = bk_reply_integer(bk_reply_at(reply, 4), 0);
     (void)snprintf(pulse->breaker, sizeof(pulse->breaker), "%.*s", (int)breaker.size, breaker.at ? breaker.at : "");
     return BK_OK;
 }

@@ -42,7 +42,7 @@ struct bk_queue_fact {
 };
 
 /** Begins the incarnation `worker` ("<name>@<unique>") with a lease. `*recovered` jobs were taken from an older
- *  incarnation of that name. */
+ *  incarnation of that name. A fact `number` (bk_pulse) shows which is the older one: BK_FENCED if this one is. */
 enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms lease_ms,
                              const struct bk_queue_fact *facts, size_t count, int64_t *recovered,
                              struct bk_error *error);
@@ -51,6 +51,7 @@ struct bk_pulse {
     bool alive;      /* the incarnation still had its place, and has its lease renewed */
     bool fenced;     /* if not: a namesake has it now (else the lease had just run out, and the worker may join anew) */
     char breaker[8]; /* what an operator wants of the circuit breakers: "open", "closed", "auto"; "" for nothing */
+    int64_t number;  /* if not alive: of an incarnation that begins now, higher at each beat */
 };
 
 /** Renews the lease. */

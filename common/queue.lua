@@ -629,13 +629,27 @@ local function settle(keys, args)
   return { now, #plan.freed, lost }
 end
 
+-- The number that a joining worker was given by a beat, among what it tells of itself; nil from one that asked for none.
+local function number_of(args)
+  for i = 3, #args - 1, 2 do
+    if args[i] == 'number' then
+      return tonumber(args[i + 1])
+    end
+  end
+end
+
 -- join(worker, lease_ms, field, value...): begins an incarnation "<name>@<unique>". An older incarnation of the same
--- name is fenced off: its jobs go back, and it cannot take or settle any more.
+-- name is fenced off: its jobs go back, and it cannot take or settle any more. Which one is older is told by the field
+-- `number`, that no join which was long on its way, of a process that may be gone, fences off its successor.
 -- Answer: now, jobs taken from a namesake.
 local function join(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local old = redis.call('HGET', about, 'incarnation')
+  local number = number_of(args)
+  if old and old ~= worker and number and number < tonumber(redis.call('HGET', about, 'number') or 0) then
+    return redis.error_reply('FENCED ' .. old .. ' is newer than ' .. worker)
+  end
   check_types(p)
   local recovered = 0
   if old and old ~= worker then
@@ -650,17 +664,18 @@ local function join(keys, args)
 end
 
 -- beat(worker, lease_ms, field, value...): "I live". Answer: now, 1 if it still has its place or 0 if not, the
--- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing).
+-- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing), and for who has no
+-- place the number of the incarnation that it may join as, higher with each answer.
 local function beat(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local current = redis.call('HGET', about, 'incarnation') or ''
   if not redis.call('ZSCORE', p .. 'workers', worker) then
-    return { now, 0, current, '' }
+    return { now, 0, current, '', redis.call('HINCRBY', p .. 'config', 'incarnations', 1) }
   end
   redis.call('ZADD', p .. 'workers', now + tonumber(args[2]), worker)
   redis.call('HSET', about, 'beat_at', string.format('%.0f', now), unpack(args, 3))
-  return { now, 1, current, redis.call('HGET', p .. 'config', 'breaker') or '' }
+  return { now, 1, current, redis.call('HGET', p .. 'config', 'breaker') or '', 0 }
 end
 
 -- leave(worker): hands everything back free of charge and ends the incarnation. Answer: now, jobs handed back.

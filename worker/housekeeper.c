@@ -29,6 +29,7 @@ struct keeper {
     bk_ms prune_at;
     bool news;                       /* something to tell without waiting */
     char joining[BK_WORKER_ID_MOST]; /* the incarnation being joined as, until that is known to have worked */
+    char number[24];                 /* and its number; "" until that is known */
     char mode[8];                    /* what an operator last wanted of the breaker */
 };
 
@@ -118,17 +119,38 @@ static void obey(struct keeper *keeper, const char *wanted)
                                                                               : BK_BREAKER_AUTO);
 }
 
+/* A new incarnation. Its number is asked for first, so that a join that is long on its way is known to be the older one. */
+static enum bk_status begin_joining(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
+{
+    const struct bk_config *config = keeper->service->config;
+    char worker[BK_WORKER_ID_MOST];
+    (void)snprintf(worker, sizeof(worker), "%s@%016" PRIx64, config->worker_name, bk_random());
+    struct bk_pulse pulse = {0};
+    enum bk_status status =
+        bk_queue_beat(keeper->queue, worker, config->lease_ms, facts->list, FACT_COUNT, &pulse, error);
+    if (status != BK_OK)
+        return status;
+    memcpy(keeper->joining, worker, sizeof(worker));
+    (void)snprintf(keeper->number, sizeof(keeper->number), "%" PRId64, pulse.number);
+    return BK_OK;
+}
+
 static enum bk_status join(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
 {
     struct bk_service *service = keeper->service;
     /* the same one at each try: a join whose answer was lost must not look like somebody else's */
     char *worker = keeper->joining;
-    if (!*worker)
-        (void)snprintf(worker, sizeof(keeper->joining), "%s@%016" PRIx64, service->config->worker_name, bk_random());
+    enum bk_status status = *worker ? BK_OK : begin_joining(keeper, facts, error);
+    if (status != BK_OK)
+        return status;
+    struct bk_queue_fact list[FACT_COUNT + 1];
+    memcpy(list, facts->list, sizeof(facts->list));
+    list[FACT_COUNT] = (struct bk_queue_fact){"number", keeper->number};
     int64_t recovered = 0;
     bk_ms asked_at = bk_clock_now();
-    enum bk_status status =
-        bk_queue_join(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT, &recovered, error);
+    status = bk_queue_join(keeper->queue, worker, service->config->lease_ms, list, BK_COUNT(list), &recovered, error);
+    if (status == BK_FENCED)
+        *worker = '\0'; /* a namesake came later and yet first: the next try begins with the question who is who */
     if (status != BK_OK)
         return status;
     if (recovered > 0) {

@@ -524,6 +524,47 @@ Test(queue, a_settlement_that_is_sent_again_is_not_done_again)
     bk_taken_deinit(&next);
 }
 
+/* Joins with the number that a beat has given. */
+static enum bk_status join_numbered(const char *worker, int64_t incarnation)
+{
+    char text[24];
+    (void)snprintf(text, sizeof(text), "%lld", (long long)incarnation);
+    const struct bk_queue_fact facts[] = {{"state", "running"}, {"number", text}};
+    int64_t recovered = 0;
+    return bk_queue_join(queue, worker, 60000, facts, 2, &recovered, NULL);
+}
+
+static int64_t ask_number(const char *worker)
+{
+    const struct bk_queue_fact facts[] = {{"state", "running"}};
+    struct bk_pulse pulse = {0};
+    cr_assert_eq(bk_queue_beat(queue, worker, 60000, facts, 1, &pulse, NULL), BK_OK);
+    cr_assert(!pulse.alive);
+    return pulse.number;
+}
+
+Test(queue, a_join_that_comes_too_late_fences_nobody_off)
+{
+    add("j1", "k");
+    int64_t first = ask_number("w@dead");
+    int64_t second = ask_number("w@living");
+    cr_assert_gt(second, first);
+    cr_assert_eq(join_numbered("w@living", second), BK_OK);
+    struct bk_taken held = take("w@living", 0, 1);
+    cr_assert_eq(held.count, 1);
+    /* what the first process had sent before it died arrives now */
+    cr_expect_eq(join_numbered("w@dead", first), BK_FENCED);
+    expect_sound(1, "a late join");
+    cr_expect_eq(join_numbered("w@living", second), BK_OK,
+                 "its own, repeated as the answer was lost, is none too late");
+    cr_expect_eq(settle("w@living", (struct bk_settlement){.ticket = held.jobs[0].ticket, .fate = BK_FATE_FREE}).lost,
+                 0);
+    cr_expect_eq(join_numbered("w@new", ask_number("w@new")), BK_OK, "a newer one takes the place");
+    cr_expect_eq(join_numbered("w@living", second), BK_FENCED);
+    cr_expect_eq(number("ZCARD", "@workers"), 1);
+    bk_taken_deinit(&held);
+}
+
 /* --- calls that fail ------------------------------------------------------------------------------------------------------- */
 
 /* Everything of the queue, as one text. */
