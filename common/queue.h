@@ -13,7 +13,7 @@
 
 #include "common/redis.h"
 
-enum { BK_QUEUE_VERSION = 4 }; /* of queue.lua; rises with every change of it */
+enum { BK_QUEUE_VERSION = 5 }; /* of queue.lua; rises with every change of it */
 
 struct bk_queue_options {
     const struct bk_redis_url *url; /* must outlive the queue */
@@ -48,10 +48,10 @@ enum bk_status bk_queue_join(struct bk_queue *queue, const char *worker, bk_ms l
                              struct bk_error *error);
 /** The answer to a beat. */
 struct bk_pulse {
-    bool alive;      /* the incarnation still had its place, and has its lease renewed */
-    bool fenced;     /* if not: a namesake has it now (else the lease had just run out, and the worker may join anew) */
+    bool alive;  /* the incarnation still had its place, and has its lease renewed */
+    bool fenced; /* if not: a newer namesake has it now (else the lease has run out, and the worker may join anew) */
     char breaker[8]; /* what an operator wants of the circuit breakers: "open", "closed", "auto"; "" for nothing */
-    int64_t number;  /* if not alive: of an incarnation that begins now, higher at each beat */
+    int64_t number;  /* if not alive: for an incarnation that begins now, higher at each beat */
 };
 
 /** Renews the lease. */

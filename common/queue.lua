@@ -27,7 +27,7 @@
 --
 -- Payloads stay bytes: nothing from a producer goes through Lua's JSON or number parsing.
 
-local VERSION = 4
+local VERSION = 5
 local BOUND = 128        -- how much time-driven work one take does at the most, per kind
 local REPLY_TTL_S = 300
 local CHARGED_TTL_S = 86400
@@ -629,7 +629,7 @@ local function settle(keys, args)
   return { now, #plan.freed, lost }
 end
 
--- The number that a joining worker was given by a beat, among what it tells of itself; nil from one that asked for none.
+-- The number that a worker was given by a beat before it joined, among what it tells of itself; nil if it asked for none.
 local function number_of(args)
   for i = 3, #args - 1, 2 do
     if args[i] == 'number' then
@@ -664,13 +664,18 @@ local function join(keys, args)
 end
 
 -- beat(worker, lease_ms, field, value...): "I live". Answer: now, 1 if it still has its place or 0 if not, the
--- incarnation that goes by this name now, what the operator wants of the breakers ('' for nothing), and for who has no
--- place the number of the incarnation that it may join as, higher with each answer.
+-- incarnation that goes by this name now ('' for none, or one that is older by its `number`: it came late and does not
+-- count), what the operator wants of the breakers ('' for nothing), and for who has no place the number of the
+-- incarnation that it may join as, higher with each answer.
 local function beat(keys, args)
   local p, worker, now = prefix_of(keys), args[1], now_ms()
   local about = p .. 'worker:' .. name_of(worker)
   local current = redis.call('HGET', about, 'incarnation') or ''
   if not redis.call('ZSCORE', p .. 'workers', worker) then
+    local mine, theirs = number_of(args), tonumber(redis.call('HGET', about, 'number') or '')
+    if mine and theirs and theirs < mine then
+      current = ''
+    end
     return { now, 0, current, '', redis.call('HINCRBY', p .. 'config', 'incarnations', 1) }
   end
   redis.call('ZADD', p .. 'workers', now + tonumber(args[2]), worker)

@@ -29,13 +29,14 @@ struct keeper {
     bk_ms prune_at;
     bool news;                       /* something to tell without waiting */
     char joining[BK_WORKER_ID_MOST]; /* the incarnation being joined as, until that is known to have worked */
-    char number[24];                 /* and its number; "" until that is known */
+    char joining_number[24];         /* and its number */
+    char number[24];                 /* that of service->worker; "" before there is one */
     char mode[8];                    /* what an operator last wanted of the breaker */
 };
 
 /* --- what the worker says of itself ------------------------------------------------------------------------------------ */
 
-enum { FACT_COUNT = 10 };
+enum { FACT_COUNT = 11 };
 
 struct facts {
     char pid[24];
@@ -49,6 +50,11 @@ struct facts {
     struct bk_text pool;
     struct bk_queue_fact list[FACT_COUNT];
 };
+
+static struct bk_queue_fact *number_in(struct facts *facts)
+{
+    return &facts->list[FACT_COUNT - 1];
+}
 
 static uint64_t jobs_done(const struct bk_metrics *metrics)
 {
@@ -84,11 +90,17 @@ static void gather(struct bk_service *service, struct facts *facts)
     (void)snprintf(facts->lanes, sizeof(facts->lanes), "%u", service->lane_count);
     (void)snprintf(facts->held, sizeof(facts->held), "%u", held);
     const struct bk_queue_fact list[FACT_COUNT] = {
-        {"pid", facts->pid},          {"host", facts->host},
-        {"version", BOOKING_VERSION}, {"started_at", facts->started},
-        {"lanes", facts->lanes},      {"held", facts->held},
-        {"jobs", facts->jobs},        {"state", facts->state},
-        {"breaker", facts->breaker},  {"pool", bk_text_string(&facts->pool)},
+        {"pid", facts->pid},
+        {"host", facts->host},
+        {"version", BOOKING_VERSION},
+        {"started_at", facts->started},
+        {"lanes", facts->lanes},
+        {"held", facts->held},
+        {"jobs", facts->jobs},
+        {"state", facts->state},
+        {"breaker", facts->breaker},
+        {"pool", bk_text_string(&facts->pool)},
+        {"number", "0"},
     };
     memcpy(facts->list, list, sizeof(list));
 }
@@ -120,7 +132,7 @@ static void obey(struct keeper *keeper, const char *wanted)
 }
 
 /* A new incarnation. Its number is asked for first, so that a join that is long on its way is known to be the older one. */
-static enum bk_status begin_joining(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
+static enum bk_status begin_joining(struct keeper *keeper, struct facts *facts, struct bk_error *error)
 {
     const struct bk_config *config = keeper->service->config;
     char worker[BK_WORKER_ID_MOST];
@@ -131,11 +143,11 @@ static enum bk_status begin_joining(struct keeper *keeper, const struct facts *f
     if (status != BK_OK)
         return status;
     memcpy(keeper->joining, worker, sizeof(worker));
-    (void)snprintf(keeper->number, sizeof(keeper->number), "%" PRId64, pulse.number);
+    (void)snprintf(keeper->joining_number, sizeof(keeper->joining_number), "%" PRId64, pulse.number);
     return BK_OK;
 }
 
-static enum bk_status join(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
+static enum bk_status join(struct keeper *keeper, struct facts *facts, struct bk_error *error)
 {
     struct bk_service *service = keeper->service;
     /* the same one at each try: a join whose answer was lost must not look like somebody else's */
@@ -143,12 +155,11 @@ static enum bk_status join(struct keeper *keeper, const struct facts *facts, str
     enum bk_status status = *worker ? BK_OK : begin_joining(keeper, facts, error);
     if (status != BK_OK)
         return status;
-    struct bk_queue_fact list[FACT_COUNT + 1];
-    memcpy(list, facts->list, sizeof(facts->list));
-    list[FACT_COUNT] = (struct bk_queue_fact){"number", keeper->number};
+    number_in(facts)->value = keeper->joining_number;
     int64_t recovered = 0;
     bk_ms asked_at = bk_clock_now();
-    status = bk_queue_join(keeper->queue, worker, service->config->lease_ms, list, BK_COUNT(list), &recovered, error);
+    status =
+        bk_queue_join(keeper->queue, worker, service->config->lease_ms, facts->list, FACT_COUNT, &recovered, error);
     if (status == BK_FENCED)
         *worker = '\0'; /* a namesake came later and yet first: the next try begins with the question who is who */
     if (status != BK_OK)
@@ -168,14 +179,16 @@ static enum bk_status join(struct keeper *keeper, const struct facts *facts, str
     if (pulse.alive)
         obey(keeper, pulse.breaker);
     leased(service, worker, asked_at);
+    memcpy(keeper->number, keeper->joining_number, sizeof(keeper->number));
     *worker = '\0';
     keeper->news = true; /* the state that was told is not true any more: beat at once */
     return BK_OK;
 }
 
-static enum bk_status beat(struct keeper *keeper, const struct facts *facts, struct bk_error *error)
+static enum bk_status beat(struct keeper *keeper, struct facts *facts, struct bk_error *error)
 {
     struct bk_service *service = keeper->service;
+    number_in(facts)->value = keeper->number;
     struct bk_pulse pulse = {0};
     bk_ms asked_at = bk_clock_now();
     enum bk_status status = bk_queue_beat(keeper->queue, service->worker, service->config->lease_ms, facts->list,

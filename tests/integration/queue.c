@@ -562,6 +562,24 @@ Test(queue, a_join_that_comes_too_late_fences_nobody_off)
     cr_expect_eq(join_numbered("w@new", ask_number("w@new")), BK_OK, "a newer one takes the place");
     cr_expect_eq(join_numbered("w@living", second), BK_FENCED);
     cr_expect_eq(number("ZCARD", "@workers"), 1);
+
+    /* nor if it arrives when nobody has the name: who comes back from silence is not fenced off by it */
+    forget(command("ZADD @workers 1 w@new"));
+    add("j2", "l");
+    join("other@1", 60000);
+    struct bk_taken reaped = take("other@1", 0, 64);
+    cr_expect_eq(number("EXISTS", "@worker:w"), 0);
+    cr_expect_eq(join_numbered("w@dead", first), BK_OK);
+    struct bk_pulse pulse = {0};
+    const struct bk_queue_fact newer[] = {{"number", "3"}};
+    cr_assert_eq(bk_queue_beat(queue, "w@new", 60000, newer, 1, &pulse, NULL), BK_OK);
+    cr_expect(!pulse.alive && !pulse.fenced);
+    const struct bk_queue_fact older[] = {{"number", "0"}};
+    cr_assert_eq(bk_queue_beat(queue, "w@new", 60000, older, 1, &pulse, NULL), BK_OK);
+    cr_expect(!pulse.alive && pulse.fenced);
+    cr_expect_eq(join_numbered("w@again", pulse.number), BK_OK);
+    expect_sound(2, "late joins");
+    bk_taken_deinit(&reaped);
     bk_taken_deinit(&held);
 }
 
