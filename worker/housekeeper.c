@@ -131,7 +131,8 @@ static void obey(struct keeper *keeper, const char *wanted)
                                                                               : BK_BREAKER_AUTO);
 }
 
-/* A new incarnation. Its number is asked for first, so that a join that is long on its way is known to be the older one. */
+/* A new incarnation. Its number is asked for first, so that a join that is long on its way is known to be the older one.
+ * Each try is of another incarnation: a question that is long on its way must not look like a beat of who has joined. */
 static enum bk_status begin_joining(struct keeper *keeper, struct facts *facts, struct bk_error *error)
 {
     const struct bk_config *config = keeper->service->config;
