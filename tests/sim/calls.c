@@ -76,6 +76,16 @@ static bool still_holds(const struct sim_world *w, const struct sim_lane *lane, 
     return false;
 }
 
+static void note_kill(struct sim_world *w, const struct sim_lane *lane, struct sim_ticket *killer)
+{
+    int job = (int)(killer - w->tickets);
+    if (!still_holds(w, lane, job))
+        return;
+    killer->kills++;
+    if (!killer->revived)
+        w->killed_by[lane->worker] = job;
+}
+
 static void finish_all(const struct bk_part *part, const struct sim_message *m)
 {
     for (size_t i = 0; i < part->count; i++) {
@@ -164,7 +174,7 @@ void sim_follow(struct sim_world *w, struct sim_process *p, struct sim_lane *lan
         case BK_PLAN_CALL:
             killer = killer_of(w, lane);
             if (killer) {
-                killer->kills += still_holds(w, lane, (int)(killer - w->tickets));
+                note_kill(w, lane, killer);
                 sim_kill(w, p, "by a command");
                 return;
             }

@@ -58,6 +58,28 @@ static bool has_applied(const struct sim_world *w, int job)
     return false;
 }
 
+/* Whether all that a job is charged with are deaths by one and the same other job. As many lives as make a suspect they may
+ * cost both, but what a suspect kills next dies without any other suspect. No more can be said of a job that was charged
+ * for anything else as well: then it may be under suspicion earlier than the killer. */
+static bool has_died_of_company(const struct sim_world *w, int number)
+{
+    const struct qm_job *job = &w->queue->jobs[number];
+    int killer = QM_NONE;
+    int charges = 0;
+    if (w->setup.rules.max_deliveries < 2) /* the first death is the last */
+        return false;
+    for (int i = 0; i < job->charges; i++) {
+        if (job->charged[i].since != job->retried_at)
+            continue;
+        int by = w->killed_by[job->charged[i].worker];
+        if (by == QM_NONE || by == number || (charges > 0 && by != killer))
+            return false;
+        killer = by;
+        charges++;
+    }
+    return charges > 0 && charges == job->deaths;
+}
+
 /* Whether a job may die of this, here and now. */
 static bool may_die(const struct sim_world *w, const struct qm_record *r)
 {
@@ -100,6 +122,8 @@ void sim_check_settle(struct sim_world *w, const struct sim_message *m)
                      w->commands[w->tickets[r->job].command].id);
         if (r->verb == QM_DO_DEAD && !may_die(w, r))
             sim_fail(w, "nothing dies but for a reason", "ticket %d: %s", r->job, r->reason);
+        if (r->verb == QM_DO_DEAD && strcmp(r->reason, "poison") == 0 && has_died_of_company(w, r->job))
+            sim_fail(w, "nothing dies as poison for what another one did", "ticket %d", r->job);
     }
 }
 
@@ -136,14 +160,18 @@ void sim_check_commit(struct sim_world *w)
 
 /* --- workers ---------------------------------------------------------------------------------------------------------------------- */
 
-void sim_check_join(struct sim_world *w, int worker, int old, int instead_of)
+void sim_check_join(struct sim_world *w, int worker, int old)
 {
-    if (old == QM_NONE || old == worker || old == instead_of) /* of two that begin at once either may win */
-        return;
-    bool older = w->birth_of[worker] < w->birth_of[old] || (worker < old && w->birth_of[worker] == w->birth_of[old]);
-    if (older)
+    if (old != QM_NONE && w->number_of[worker] < w->number_of[old])
         sim_fail(w, "only a newcomer fences off a worker", "%s takes the place of %s", w->queue->workers[worker].text,
                  w->queue->workers[old].text);
+}
+
+void sim_check_fence(struct sim_world *w, int worker, int newer)
+{
+    if (w->number_of[newer] < w->number_of[worker])
+        sim_fail(w, "a worker gives way to a newcomer only", "%s takes itself for replaced by %s",
+                 w->queue->workers[worker].text, w->queue->workers[newer].text);
 }
 
 /* --- at the end -------------------------------------------------------------------------------------------------------------------- */

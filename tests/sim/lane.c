@@ -190,6 +190,7 @@ static void exchange(struct sim_world *w, struct sim_process *p, struct sim_lane
         take->worker = p->worker;
         take->turn = lane->turn;
         take->resume = lane->resume;
+        take->careful = (int)BK_MAX(w->setup.rules.max_deliveries - 1, INT64_C(1));
     }
     sim_redis_send(w, actor, settle ? settle : take, settle ? take : NULL);
     sim_lane_in(w, p, lane, SIM_REDIS_TIMEOUT_MS);

@@ -292,6 +292,12 @@ static int any_worker(void)
     return model->worker_count ? pick(model->worker_count) : QM_NONE;
 }
 
+/* What a worker tells: mostly a number that was given or is just to come, now and then none. */
+static int64_t any_number(void)
+{
+    return pick(5) == 0 ? QM_NONE : (int64_t)pick((int)model->incarnations + 2);
+}
+
 static void do_join(void)
 {
     static const char *const names[] = {"w", "x", "host-1"};
@@ -301,30 +307,26 @@ static void do_join(void)
         (void)snprintf(text, sizeof(text), "%s@%d", names[pick(BK_COUNT(names))], ++incarnations);
         worker = qm_worker(model, text);
     }
-    int current = model->names[model->workers[worker].name].incarnation;
-    int instead_of = pick(4) == 0 ? any_worker() : current;
-    const char *named = instead_of == QM_NONE ? "" : model->workers[instead_of].text;
-    (void)snprintf(what, sizeof(what), "join %s instead of %s", model->workers[worker].text, named);
-    const struct bk_queue_fact facts[] = {{"lease_ms", "1"}};
+    struct qm_life life = {worker, any_number(), LEASE_MS};
+    (void)snprintf(text, sizeof(text), "%lld", (long long)life.number);
+    (void)snprintf(what, sizeof(what), "join %s, number %s", model->workers[worker].text, text);
+    const struct bk_queue_fact facts[] = {{"lease_ms", "1"}, {"number", text}};
+    size_t told = life.number == QM_NONE ? 1 : 2;
     bk_ms before = redis_now();
-    struct bk_joined joined = {0};
+    int64_t recovered = -1;
     struct bk_error error = {0};
     enum bk_status status =
-        bk_queue_join(queue, model->workers[worker].text, named, LEASE_MS, facts, 1, &joined, &error);
-    EXPECT(status == BK_OK, "%s", error.text);
+        bk_queue_join(queue, model->workers[worker].text, LEASE_MS, facts, told, &recovered, &error);
+    EXPECT(status == BK_OK || status == BK_FENCED, "%s", error.text);
     begin_words();
     word("ZSCORE");
     word("%sworkers", prefix);
     word("%s", model->workers[worker].text);
     BK_AUTO(bk_reply) *lease = command(words.count, words.at);
     /* this call's answer keeps its time to itself, but the lease tells it */
-    bk_ms now = joined.done ? bk_reply_integer(lease, 0) - LEASE_MS : before;
+    bk_ms now = status == BK_OK ? bk_reply_integer(lease, 0) - LEASE_MS : before;
     EXPECT(now >= before && now <= redis_now(), "joined at %lld", (long long)now);
-    struct qm_joined expected = qm_join(model, now, worker, instead_of, LEASE_MS);
-    expect_number("recovered", joined.recovered, expected.recovered);
-    expect_number("fenced", joined.fenced, expected.fenced);
-    if (!joined.done)
-        EXPECT(strcmp(joined.current, model->workers[expected.current].text) == 0, "%s has the name", joined.current);
+    expect_number("recovered", recovered, qm_join(model, now, &life));
 }
 
 static void do_beat(void)
@@ -332,21 +334,26 @@ static void do_beat(void)
     int worker = any_worker();
     if (worker == QM_NONE)
         return;
-    (void)snprintf(what, sizeof(what), "beat %s", model->workers[worker].text);
+    struct qm_life life = {worker, any_number(), LEASE_MS};
+    (void)snprintf(what, sizeof(what), "beat %s, number %lld", model->workers[worker].text, (long long)life.number);
     begin_words();
     word("%s", model->workers[worker].text);
     word("%d", LEASE_MS);
     word("lease_ms");
     word("%d", LEASE_MS);
+    if (life.number != QM_NONE) {
+        word("number");
+        word("%lld", (long long)life.number);
+    }
     BK_AUTO(bk_reply) *reply = NULL;
     EXPECT(call("booking_beat", &reply) == BK_OK, "refused");
-    int current = QM_NONE;
-    bool alive = qm_beat(model, bk_reply_integer(bk_reply_at(reply, 0), 0), worker, LEASE_MS, &current);
-    expect_number("alive", bk_reply_integer(bk_reply_at(reply, 1), -1), alive);
+    struct qm_pulse pulse = qm_beat(model, bk_reply_integer(bk_reply_at(reply, 0), 0), &life);
+    expect_number("alive", bk_reply_integer(bk_reply_at(reply, 1), -1), pulse.alive);
     struct bk_span name_now = bk_reply_text(bk_reply_at(reply, 2));
-    EXPECT(bk_span_is(name_now, current == QM_NONE ? "" : model->workers[current].text), "%.*s has the name",
-           (int)name_now.size, name_now.at);
-    EXPECT(!alive || bk_span_is(bk_reply_text(bk_reply_at(reply, 3)), model->breaker), "breaker");
+    EXPECT(bk_span_is(name_now, pulse.current == QM_NONE ? "" : model->workers[pulse.current].text),
+           "%.*s has the name", (int)name_now.size, name_now.at);
+    EXPECT(!pulse.alive || bk_span_is(bk_reply_text(bk_reply_at(reply, 3)), model->breaker), "breaker");
+    expect_number("a new number", bk_reply_integer(bk_reply_at(reply, 4), -1), pulse.number);
 }
 
 static void do_leave(void)
@@ -379,11 +386,11 @@ static void expect_fields(const struct bk_reply *fields, int job)
     }
 }
 
-static void note_take(int worker, unsigned lane, uint64_t turn, const struct qm_taken *taken)
+static void note_take(int worker, const struct qm_take *wanted, const struct qm_taken *taken)
 {
     for (int i = 0; i < taken->count && take_count < TAKES_MOST; i += 8) {
         struct taken_turn *t = &takes[take_count++];
-        *t = (struct taken_turn){worker, lane, turn, BK_MIN(taken->count - i, 8), {0}};
+        *t = (struct taken_turn){worker, wanted->lane, wanted->turn, BK_MIN(taken->count - i, 8), {0}};
         memcpy(t->jobs, taken->jobs + i, (size_t)t->count * sizeof(int));
     }
 }
@@ -394,23 +401,23 @@ static void do_take(void)
     int worker = any_worker();
     if (worker == QM_NONE)
         return;
-    unsigned lane = (unsigned)pick(2);
-    uint64_t turn = pick(12) ? ++turns : turns - (uint64_t)pick((int)BK_MIN(turns, UINT64_C(6)));
-    int want = wants[pick(BK_COUNT(wants))];
-    bool resume = pick(8) == 0;
-    (void)snprintf(what, sizeof(what), "take %s lane %u turn %" PRIu64 " want %d resume %d",
-                   model->workers[worker].text, lane, turn, want, resume);
+    struct qm_take t = {(unsigned)pick(2), pick(12) ? ++turns : turns - (uint64_t)pick((int)BK_MIN(turns, UINT64_C(6))),
+                        wants[pick(BK_COUNT(wants))], pick(8) == 0, pick(3)};
+    (void)snprintf(what, sizeof(what), "take %s lane %u turn %" PRIu64 " want %d resume %d careful %d",
+                   model->workers[worker].text, t.lane, t.turn, t.want, t.resume, t.careful);
     begin_words();
     word("%s", model->workers[worker].text);
-    word("%u", lane);
-    word("%" PRIu64, turn);
-    word("%d", want);
-    word("%d", resume);
+    word("%u", t.lane);
+    word("%" PRIu64, t.turn);
+    word("%d", t.want);
+    word("%d", t.resume);
+    if (t.careful > 0 || pick(2))
+        word("%d", t.careful);
     BK_AUTO(bk_reply) *reply = NULL;
     enum bk_status status = call("booking_take", &reply);
     struct qm_taken taken;
     bk_ms now = status == BK_OK ? bk_reply_integer(bk_reply_at(reply, 0), 0) : redis_now();
-    enum qm_verdict verdict = qm_take(model, now, worker, lane, turn, want, resume, &taken);
+    enum qm_verdict verdict = qm_take(model, now, worker, &t, &taken);
     expect_number("verdict", status, verdict == QM_OK ? BK_OK : verdict == QM_FENCED ? BK_FENCED : BK_INVALID);
     if (status != BK_OK)
         return;
@@ -425,7 +432,7 @@ static void do_take(void)
         expect_ticket("a job", bk_reply_text(bk_reply_at(bk_reply_at(jobs, (size_t)i), 0)), taken.jobs[i]);
         expect_fields(bk_reply_at(bk_reply_at(jobs, (size_t)i), 1), taken.jobs[i]);
     }
-    note_take(worker, lane, turn, &taken);
+    note_take(worker, &t, &taken);
 }
 
 /* --- settle ------------------------------------------------------------------------------------------------------------------------- */

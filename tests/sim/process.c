@@ -39,9 +39,8 @@ void sim_spawn(struct sim_world *w, int slot, int name)
     p->alive = true;
     p->life = ++w->lives;
     p->name = name;
-    p->born = ++w->births;
     p->clock_base = w->now - sim_between(&w->chance, actor, 1000, 100000);
-    p->worker = p->joining = p->instead_of = QM_NONE;
+    p->worker = p->asking = p->joining = QM_NONE;
     p->lane_count = w->setup.lanes;
     bk_breaker_init(&p->breaker, &w->setup.breaker);
     bk_doubt_init(&p->doubt, w->setup.retry_base_ms);
@@ -83,7 +82,7 @@ void sim_keeper_wake(struct sim_world *w, struct sim_process *p, bk_ms delay)
         sim_later(w, delay, timer(w, p, SIM_AT_KEEPER, ++p->keeper_token));
 }
 
-static void ask(struct sim_world *w, struct sim_process *p, enum sim_request request, int worker)
+static void ask(struct sim_world *w, struct sim_process *p, enum sim_request request, int worker, int64_t number)
 {
     int actor = sim_actor(w, p, SIM_KEEPER);
     p->keeper_exchange = ++w->exchanges;
@@ -92,7 +91,7 @@ static void ask(struct sim_world *w, struct sim_process *p, enum sim_request req
     if (sim_redis_reachable(w, actor)) {
         struct sim_message *m = sim_letter(w, p, SIM_KEEPER, request);
         m->worker = worker;
-        m->instead_of = p->instead_of;
+        m->number = number;
         sim_redis_send(w, actor, m, NULL);
     } else {
         patience = 1;
@@ -100,17 +99,30 @@ static void ask(struct sim_world *w, struct sim_process *p, enum sim_request req
     sim_later(w, patience, timer(w, p, SIM_AT_KEEPER, ++p->keeper_token));
 }
 
+/* Another one at each try: a question that comes late must not look like a beat of who has joined since. */
+static void begin_joining(struct sim_world *w, struct sim_process *p)
+{
+    char text[QM_TEXT];
+    (void)snprintf(text, sizeof(text), "n%d@%d", p->name, ++w->incarnations);
+    p->asking = qm_worker(w->queue, text);
+    ask(w, p, SIM_BEAT, p->asking, p->number);
+}
+
 static void join(struct sim_world *w, struct sim_process *p)
 {
     /* the same one at each try: a join whose answer was lost must not look like somebody else's */
-    if (p->joining == QM_NONE) {
-        char text[QM_TEXT];
-        (void)snprintf(text, sizeof(text), "n%d@%d", p->name, ++w->incarnations);
-        p->joining = qm_worker(w->queue, text);
-        w->birth_of[p->joining] = p->born;
-        p->instead_of = p->worker;
-    }
-    ask(w, p, SIM_JOIN, p->joining);
+    if (p->joining == QM_NONE)
+        begin_joining(w, p);
+    else
+        ask(w, p, SIM_JOIN, p->joining, p->joining_number);
+}
+
+static void numbered(struct sim_world *w, struct sim_process *p, int64_t number)
+{
+    p->joining = p->asking;
+    p->asking = QM_NONE;
+    p->joining_number = w->number_of[p->joining] = number;
+    join(w, p);
 }
 
 static void obey(struct sim_world *w, struct sim_process *p, const char *wanted)
@@ -153,21 +165,33 @@ static void leased(struct sim_world *w, struct sim_process *p, int worker)
 static void fence(struct sim_world *w, struct sim_process *p, int by)
 {
     SIM_SAY(w, "w%d is fenced by %s", slot_of(w, p), w->queue->workers[by].text);
+    sim_check_fence(w, p->worker, by);
     p->fenced = true;
     p->keeper_over = true;
     p->keeper_waits = false;
     sim_changed(w, p);
 }
 
-static void joined(struct sim_world *w, struct sim_process *p, const struct qm_joined *answer)
+/* The beat behind a join. */
+static void settled_in(struct sim_world *w, struct sim_process *p, const struct sim_message *m)
 {
-    if (answer->recovered >= 0) {
-        ask(w, p, SIM_BEAT, p->joining);
-    } else if (answer->fenced || p->worker != QM_NONE) {
-        fence(w, p, answer->current);
+    if (m->pulse.alive)
+        obey(w, p, m->breaker);
+    leased(w, p, p->joining);
+    p->number = p->joining_number;
+    p->joining = QM_NONE;
+    p->news = true;
+    go_on(w, p, true);
+}
+
+static void joined(struct sim_world *w, struct sim_process *p, int recovered)
+{
+    if (recovered >= 0) {
+        ask(w, p, SIM_BEAT, p->joining, p->joining_number);
     } else {
-        p->instead_of = answer->current;
-        join(w, p);
+        p->joining =
+            QM_NONE; /* a namesake came later and yet first: the next try begins with the question who is who */
+        go_on(w, p, false);
     }
 }
 
@@ -178,22 +202,19 @@ void sim_keeper_answer(struct sim_world *w, struct sim_process *p, const struct 
     if (m->broken) {
         go_on(w, p, false);
     } else if (m->request == SIM_JOIN) {
-        joined(w, p, &m->joined);
-    } else if (p->joining != QM_NONE) { /* the beat behind a join */
-        if (m->alive)
-            obey(w, p, m->breaker);
-        leased(w, p, p->joining);
-        p->joining = QM_NONE;
-        p->news = true;
-        go_on(w, p, true);
-    } else if (m->alive) {
+        joined(w, p, m->recovered);
+    } else if (m->worker == p->asking) {
+        numbered(w, p, m->pulse.number);
+    } else if (m->worker == p->joining) {
+        settled_in(w, p, m);
+    } else if (m->pulse.alive) {
         obey(w, p, m->breaker);
         leased(w, p, QM_NONE);
         go_on(w, p, true);
-    } else if (m->current == QM_NONE || m->current == p->worker) {
+    } else if (m->pulse.current == QM_NONE || m->pulse.current == p->worker) {
         join(w, p);
     } else {
-        fence(w, p, m->current);
+        fence(w, p, m->pulse.current);
     }
 }
 
@@ -234,7 +255,7 @@ void sim_keeper_timer(struct sim_world *w, struct sim_process *p)
     maybe_stop(w, p);
     p->rejoin = false;
     if (p->worker != QM_NONE && p->joining == QM_NONE)
-        ask(w, p, SIM_BEAT, p->worker);
+        ask(w, p, SIM_BEAT, p->worker, p->number);
     else
         join(w, p);
 }

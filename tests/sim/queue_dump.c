@@ -243,8 +243,8 @@ static void add_name(const struct queue_model *q, struct lines *lines, const str
     bk_text_printf(&text, "worker:%s ", name->text);
     if (name->incarnation != QM_NONE)
         add_pair(&pairs, "incarnation", bk_span_of(q->workers[name->incarnation].text));
-    if (name->instead_of != QM_NONE)
-        add_pair(&pairs, "instead_of", bk_span_of(q->workers[name->instead_of].text));
+    if (name->number != QM_NONE)
+        add_number(&pairs, "number", name->number);
     for (unsigned lane = 0; lane < QM_LANES; lane++) {
         (void)snprintf(field, sizeof(field), "take:%u", lane);
         add_number(&pairs, field, (int64_t)name->taken[lane]);
@@ -316,6 +316,7 @@ static void add_switches(const struct queue_model *q, struct lines *lines)
     bk_text_puts(&text, "config ");
     add_number(&pairs, "paused", q->paused);
     add_pair(&pairs, "breaker", bk_span_of(q->breaker));
+    add_number(&pairs, "incarnations", q->incarnations);
     end_pairs(lines, &pairs, &text);
     for (int i = 0; i < q->reply_count; i++) {
         bk_text_printf(&text, "reply:%s %d", q->replies[i].id, q->replies[i].count);

@@ -117,11 +117,16 @@ static void promote(struct queue_model *q, bk_ms now)
 
 struct taking {
     int worker;
-    unsigned lane;
-    uint64_t turn;
+    const struct qm_take *wanted;
     bk_ms now;
     struct qm_taken *taken;
 };
+
+static void give(struct queue_model *q, const struct taking *t, int job)
+{
+    qp_hold(q, &q->workers[t->worker], job, t->wanted->lane, t->wanted->turn);
+    t->taken->jobs[t->taken->count++] = job;
+}
 
 static int take_inbox(struct queue_model *q, const struct taking *t, int want)
 {
@@ -143,8 +148,7 @@ static int take_inbox(struct queue_model *q, const struct taking *t, int want)
             job->state = QM_WAITING;
             qp_push(q, &gate->line, number);
         } else {
-            qp_hold(q, &q->workers[t->worker], number, t->lane, t->turn);
-            t->taken->jobs[t->taken->count++] = number;
+            give(q, t, number);
         }
         if (gate)
             gate->count++;
@@ -153,18 +157,45 @@ static int take_inbox(struct queue_model *q, const struct taking *t, int want)
     return n;
 }
 
-static void take_ready(struct queue_model *q, const struct taking *t, int want)
+static bool is_suspect(const struct queue_model *q, int job, int careful)
 {
-    int n = BK_MIN(q->ready.count, want);
-    for (int i = 0; i < n; i++) {
-        int job = q->ready.at[i];
+    return careful > 0 && q->jobs[job].deliveries >= careful && !(q->sabotage & QM_IN_COMPANY);
+}
+
+static bool holds_suspect(const struct queue_model *q, int worker, int careful)
+{
+    const struct qm_worker *w = &q->workers[worker];
+    for (int i = 0; i < w->active_count; i++) {
+        if (is_suspect(q, w->active[i].job, careful))
+            return true;
+    }
+    return false;
+}
+
+/* Returns whether what it took is alone. */
+static bool take_ready(struct queue_model *q, const struct taking *t)
+{
+    int n = BK_MIN(q->ready.count, t->wanted->want);
+    bool one_at_work = holds_suspect(q, t->worker, t->wanted->careful);
+    bool alone = false;
+    int looked = 0;
+    for (; looked < n && !alone; looked++) {
+        int job = q->ready.at[looked];
+        bool suspect = is_suspect(q, job, t->wanted->careful);
+        if (suspect && one_at_work) {
+            qp_push(q, &q->ready, job);
+            continue;
+        }
+        if (suspect && t->taken->count > 0)
+            break;
         if (!q->jobs[job].kept)
             continue;
-        qp_hold(q, &q->workers[t->worker], job, t->lane, t->turn);
-        t->taken->jobs[t->taken->count++] = job;
+        give(q, t, job);
         q->jobs[job].state = QM_NO_STATE;
+        alone = suspect;
     }
-    qp_pop(&q->ready, n);
+    qp_pop(&q->ready, looked);
+    return alone;
 }
 
 static bk_ms next_due(const struct queue_model *q)
@@ -181,39 +212,52 @@ static bk_ms next_due(const struct queue_model *q)
     return first;
 }
 
-enum qm_verdict qm_take(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint64_t turn, int want,
-                        bool resume, struct qm_taken *taken)
+/* Returns whether there may be more in the inbox than was looked at. */
+static bool fill_up(struct queue_model *q, const struct taking *t)
+{
+    int want = t->wanted->want;
+    int scanned = 0;
+    while (t->taken->count < want && scanned < want + QM_BOUND) {
+        int asked = want - t->taken->count;
+        int n = take_inbox(q, t, asked);
+        scanned += n;
+        if (n < asked)
+            break;
+    }
+    return scanned >= want + QM_BOUND;
+}
+
+static enum qm_verdict may_take(const struct queue_model *q, bk_ms now, int worker, const struct qm_take *wanted)
+{
+    const struct qm_worker *w = &q->workers[worker];
+    if (!w->member || w->lease <= now)
+        return QM_FENCED;
+    bool stale = wanted->turn <= q->names[w->name].taken[wanted->lane];
+    return stale && !(q->sabotage & QM_NO_TURNS) ? QM_TOO_LATE : QM_OK;
+}
+
+enum qm_verdict qm_take(struct queue_model *q, bk_ms now, int worker, const struct qm_take *wanted,
+                        struct qm_taken *taken)
 {
     static int room[1024];
     struct qm_worker *w = &q->workers[worker];
-    uint64_t *last_turn = &q->names[w->name].taken[lane];
     *taken = (struct qm_taken){.last = QM_NONE, .jobs = room};
-    if (!w->member || w->lease <= now)
-        return QM_FENCED;
-    if (turn <= *last_turn && !(q->sabotage & QM_NO_TURNS))
-        return QM_TOO_LATE;
-    if (resume && !(q->sabotage & QM_NO_RESUME)) {
-        int mine = qp_held_by(w, (int)lane, room, (int)BK_COUNT(room));
+    enum qm_verdict verdict = may_take(q, now, worker, wanted);
+    if (verdict != QM_OK)
+        return verdict;
+    if (wanted->resume && !(q->sabotage & QM_NO_RESUME)) {
+        int mine = qp_held_by(w, (int)wanted->lane, room, (int)BK_COUNT(room));
         qp_hand_back(q, worker, room, mine, now, false, false);
     }
-    *last_turn = turn;
+    q->names[w->name].taken[wanted->lane] = wanted->turn;
     if (q->paused) {
         taken->paused = true;
         return QM_OK;
     }
     taken->recovered = reap(q, now);
     promote(q, now);
-    struct taking t = {worker, lane, turn, now, taken};
-    int scanned = 0;
-    take_ready(q, &t, want);
-    while (taken->count < want && scanned < want + QM_BOUND) {
-        int asked = want - taken->count;
-        int n = take_inbox(q, &t, asked);
-        scanned += n;
-        if (n < asked)
-            break;
-    }
-    taken->more = taken->count == want || scanned >= want + QM_BOUND;
+    struct taking t = {worker, wanted, now, taken};
+    taken->more = take_ready(q, &t) || fill_up(q, &t) || taken->count == wanted->want;
     taken->next_due = taken->more ? 0 : next_due(q);
     return QM_OK;
 }
@@ -360,36 +404,46 @@ void qm_settle(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint
 
 /* --- a worker's life ------------------------------------------------------------------------------------------------------------ */
 
-struct qm_joined qm_join(struct queue_model *q, bk_ms now, int worker, int instead_of, bk_ms lease_ms)
+int qm_join(struct queue_model *q, bk_ms now, const struct qm_life *life)
 {
-    struct qm_worker *w = &q->workers[worker];
+    struct qm_worker *w = &q->workers[life->worker];
     struct qm_name *about = &q->names[w->name];
     int old = about->incarnation;
-    struct qm_joined joined = {0, QM_NONE, false};
-    if (old != QM_NONE && old != worker && old != instead_of && !(q->sabotage & QM_JOINS_ANY))
-        return (struct qm_joined){-1, old, about->instead_of == worker};
-    if (old != QM_NONE && old != worker) {
+    int recovered = 0;
+    if (old != QM_NONE && old != life->worker) {
+        bool older = life->number != QM_NONE && life->number < about->number;
+        if (older && !(q->sabotage & QM_JOINS_ANY))
+            return -1;
         int jobs[1024];
-        joined.recovered = qp_held_by(&q->workers[old], -1, jobs, (int)BK_COUNT(jobs));
+        recovered = qp_held_by(&q->workers[old], -1, jobs, (int)BK_COUNT(jobs));
         if (!(q->sabotage & QM_FENCE_FORGETS))
-            qp_hand_back(q, old, jobs, joined.recovered, now, true, true);
+            qp_hand_back(q, old, jobs, recovered, now, true, true);
         qp_forget(q, old);
     }
     w->member = true;
-    w->lease = now + lease_ms;
-    about->incarnation = worker;
-    about->instead_of = instead_of;
-    return joined;
+    w->lease = now + life->lease_ms;
+    about->incarnation = life->worker;
+    if (life->number != QM_NONE)
+        about->number = life->number;
+    return recovered;
 }
 
-bool qm_beat(struct queue_model *q, bk_ms now, int worker, bk_ms lease_ms, int *current)
+struct qm_pulse qm_beat(struct queue_model *q, bk_ms now, const struct qm_life *life)
 {
-    struct qm_worker *w = &q->workers[worker];
-    *current = q->names[w->name].incarnation;
-    if (!w->member)
-        return false;
-    w->lease = now + lease_ms;
-    return true;
+    struct qm_worker *w = &q->workers[life->worker];
+    struct qm_name *about = &q->names[w->name];
+    struct qm_pulse pulse = {.alive = w->member, .current = about->incarnation};
+    if (!w->member) {
+        bool older = about->number != QM_NONE && about->number < life->number;
+        if (older && !(q->sabotage & QM_LATE_COUNTS))
+            pulse.current = QM_NONE;
+        pulse.number = ++q->incarnations;
+        return pulse;
+    }
+    w->lease = now + life->lease_ms;
+    if (life->number != QM_NONE)
+        about->number = life->number;
+    return pulse;
 }
 
 int qm_leave(struct queue_model *q, bk_ms now, int worker)

@@ -13,7 +13,7 @@
 #include "common/clock.h"
 #include "common/text.h"
 
-enum { QM_BOUND = 128, QM_LANES = 4, QM_CHARGES = 32, QM_TEXT = 64, QM_NONE = -1 };
+enum { QM_BOUND = 128, QM_LANES = 4, QM_CHARGES = 32, QM_TEXT = 64, QM_WORKERS = 480, QM_NONE = -1 };
 
 /** What is broken on purpose (see sim's --sabotage). */
 enum qm_sabotage {
@@ -28,7 +28,9 @@ enum qm_sabotage {
     QM_REFUNDS_ANY = 256,   /* a death is refunded to whoever lost the job */
     QM_SURE = 512,          /* what a dead worker held does not count as tried */
     QM_JOINS_ANY = 1024,    /* a join fences off whoever is there */
-    QM_WORKER_OWNS = 2048   /* settle looks at the worker only, not at its lane and turn */
+    QM_WORKER_OWNS = 2048,  /* settle looks at the worker only, not at its lane and turn */
+    QM_LATE_COUNTS = 4096,  /* a beat gives way to an older incarnation, too */
+    QM_IN_COMPANY = 8192    /* a suspect is taken together with others */
 };
 
 enum qm_state { QM_NO_STATE, QM_SCHEDULED, QM_WAITING, QM_READY, QM_RETRY, QM_DEAD };
@@ -85,7 +87,7 @@ struct qm_worker {
 struct qm_name {
     char text[QM_TEXT];
     int incarnation; /* QM_NONE: no hash worker:<name>, or one without that field */
-    int instead_of;  /* the incarnation it came for, QM_NONE: none */
+    int64_t number;  /* the incarnation's, QM_NONE: it told none */
     uint64_t taken[QM_LANES];
     uint64_t settled[QM_LANES];
 };
@@ -128,7 +130,7 @@ struct queue_model {
     struct qm_zset dead;
     struct qm_gate gates[80];
     int gate_count;
-    struct qm_worker workers[160];
+    struct qm_worker workers[QM_WORKERS];
     int worker_count;
     struct qm_name names[16];
     int name_count;
@@ -136,7 +138,8 @@ struct queue_model {
     int reply_count;
     bool paused;
     char breaker[8];
-    int audit; /* lines */
+    int64_t incarnations; /* numbers given */
+    int audit;            /* lines */
     uint64_t places;
     const char *foul; /* the first thing that nobody may do, NULL: none */
     int foul_job;
@@ -164,8 +167,15 @@ struct qm_taken {
     int count;
     int *jobs; /* lent until the next take */
 };
-enum qm_verdict qm_take(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint64_t turn, int want,
-                        bool resume, struct qm_taken *taken);
+struct qm_take {
+    unsigned lane;
+    uint64_t turn;
+    int want;
+    bool resume;
+    int careful; /* lives that make a job a suspect; 0: any number is fine */
+};
+enum qm_verdict qm_take(struct queue_model *q, bk_ms now, int worker, const struct qm_take *wanted,
+                        struct qm_taken *taken);
 
 enum qm_verb { QM_DO_DONE, QM_DO_REPLY, QM_DO_RETRY, QM_DO_REQUEUE, QM_DO_FREE, QM_DO_DEAD };
 struct qm_record {
@@ -188,15 +198,20 @@ struct qm_settled {
 void qm_settle(struct queue_model *q, bk_ms now, int worker, unsigned lane, uint64_t turn,
                const struct qm_record *records, int count, struct qm_settled *settled);
 
-struct qm_joined {
-    int recovered; /* -1: not done */
-    int current;   /* if not: who has the name */
-    bool fenced;   /* if not: and came in this one's place */
+struct qm_life {
+    int worker;
+    int64_t number; /* that it was given, QM_NONE: it tells none */
+    bk_ms lease_ms;
 };
-/** `instead_of`: QM_NONE: of none. */
-struct qm_joined qm_join(struct queue_model *q, bk_ms now, int worker, int instead_of, bk_ms lease_ms);
-/** Whether it still had its place; `*current`: the incarnation of that name, QM_NONE: none. */
-bool qm_beat(struct queue_model *q, bk_ms now, int worker, bk_ms lease_ms, int *current);
+/** How many jobs were taken from an older incarnation; -1: it is itself the older one, and fenced. */
+int qm_join(struct queue_model *q, bk_ms now, const struct qm_life *life);
+
+struct qm_pulse {
+    bool alive;     /* it still had its place */
+    int current;    /* the incarnation of that name, QM_NONE: none that counts */
+    int64_t number; /* if not alive: for an incarnation that begins now */
+};
+struct qm_pulse qm_beat(struct queue_model *q, bk_ms now, const struct qm_life *life);
 /** Returns how many jobs were handed back. */
 int qm_leave(struct queue_model *q, bk_ms now, int worker);
 

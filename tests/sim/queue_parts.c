@@ -44,6 +44,7 @@ void qm_reset(struct queue_model *q, unsigned sabotage, bool stories)
     q->paused = false;
     q->breaker[0] = '\0';
     q->audit = 0;
+    q->incarnations = 0;
     q->places = 0;
     q->foul = NULL;
 }
@@ -173,7 +174,7 @@ static int name_of(struct queue_model *q, const char *worker)
             return i;
     }
     BK_ASSERT(q->name_count < (int)BK_COUNT(q->names));
-    q->names[q->name_count] = (struct qm_name){.incarnation = QM_NONE, .instead_of = QM_NONE};
+    q->names[q->name_count] = (struct qm_name){.incarnation = QM_NONE, .number = QM_NONE};
     qp_copy_text(q->names[q->name_count].text, QM_TEXT, text);
     return q->name_count++;
 }
@@ -290,7 +291,8 @@ void qp_forget(struct queue_model *q, int worker)
     w->member = false;
     w->active_count = 0;
     if (about->incarnation == worker) {
-        about->incarnation = about->instead_of = QM_NONE;
+        about->incarnation = QM_NONE;
+        about->number = QM_NONE;
         memset(about->taken, 0, sizeof(about->taken));
         memset(about->settled, 0, sizeof(about->settled));
     }

@@ -51,7 +51,8 @@ void sim_redis_send(struct sim_world *w, int actor, struct sim_message *first, s
 
 static void do_take(struct sim_world *w, struct sim_message *m)
 {
-    m->verdict = qm_take(w->queue, w->now, m->worker, (unsigned)m->lane, m->turn, w->setup.batch, m->resume, &m->taken);
+    const struct qm_take wanted = {(unsigned)m->lane, m->turn, w->setup.batch, m->resume, m->careful};
+    m->verdict = qm_take(w->queue, w->now, m->worker, &wanted, &m->taken);
     for (int i = 0; i < m->taken.count; i++) {
         const struct qm_job *job = &w->queue->jobs[m->taken.jobs[i]];
         m->jobs[i] = m->taken.jobs[i];
@@ -78,30 +79,32 @@ static void do_settle(struct sim_world *w, struct sim_message *m)
                 m->records[i].verb == QM_DO_DEAD ? m->records[i].reason : "");
 }
 
-static void do_join(struct sim_world *w, struct sim_message *m)
+static void do_join(struct sim_world *w, struct sim_message *m, const struct qm_life *life)
 {
     struct queue_model *q = w->queue;
     int old = q->names[q->workers[m->worker].name].incarnation;
-    m->joined = qm_join(q, w->now, m->worker, m->instead_of, w->setup.lease_ms);
-    if (m->joined.recovered >= 0)
-        sim_check_join(w, m->worker, old, m->instead_of);
-    else
-        SIM_SAY(w, "redis: %s may not join, %s has the name", q->workers[m->worker].text, q->workers[old].text);
+    m->recovered = qm_join(q, w->now, life);
+    if (m->recovered >= 0)
+        sim_check_join(w, m->worker, old);
 }
 
 static void do_life(struct sim_world *w, struct sim_message *m)
 {
     struct queue_model *q = w->queue;
-    bk_ms lease = w->setup.lease_ms;
-    if (m->request == SIM_JOIN)
-        do_join(w, m);
-    else if (m->request == SIM_LEAVE)
+    const struct qm_life life = {m->worker, m->number, w->setup.lease_ms};
+    const char *remark = "";
+    if (m->request == SIM_JOIN) {
+        do_join(w, m, &life);
+        remark = m->recovered < 0 ? ": is too late" : "";
+    } else if (m->request == SIM_LEAVE) {
         (void)qm_leave(q, w->now, m->worker);
-    else
-        m->alive = qm_beat(q, w->now, m->worker, lease, &m->current);
+    } else {
+        m->pulse = qm_beat(q, w->now, &life);
+        remark = m->pulse.alive ? "" : ": has no place";
+    }
     memcpy(m->breaker, q->breaker, sizeof(m->breaker));
-    SIM_SAY(w, "redis: %s of %s%s", request_names[m->request], q->workers[m->worker].text,
-            m->request == SIM_BEAT && !m->alive ? ": has no place" : "");
+    SIM_SAY(w, "redis: %s of %s, number %lld%s", request_names[m->request], q->workers[m->worker].text,
+            (long long)m->number, remark);
 }
 
 void sim_redis_arrives(struct sim_world *w, const struct sim_event *event)

@@ -107,8 +107,6 @@ struct sim_message *sim_letter(struct sim_world *w, const struct sim_process *p,
     m->transaction = -1;
     m->verdict = QM_OK;
     m->broken = false;
-    m->alive = false;
-    m->current = QM_NONE;
     m->sqlstate[0] = '\0';
     return m;
 }
@@ -291,6 +289,8 @@ static void begin(struct sim_world *w, uint64_t seed, enum sim_sabotage sabotage
     w->heap.order = 0;
     memset(w->processes, 0, sizeof(w->processes));
     memset((char *)w + offsetof(struct sim_world, lives), 0, sizeof(*w) - offsetof(struct sim_world, lives));
+    for (size_t i = 0; i < BK_COUNT(w->killed_by); i++)
+        w->killed_by[i] = QM_NONE;
     set_up(w);
     bk_ms half = (w->setup.faults_end - BEGIN) / 2;
     sim_make_commands(&w->chance, w->commands, w->setup.commands, w->setup.bookings, BEGIN, BEGIN + half);

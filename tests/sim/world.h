@@ -38,6 +38,8 @@ enum {
     X(no_turns, QM_NO_TURNS, 0, "a take that was long on its way is still done")                                       \
     X(worker_owns, QM_WORKER_OWNS | QM_SETTLES_AGAIN, 0, "settle does not look at whose turn brought a job")           \
     X(joins_any, QM_JOINS_ANY, 0, "a join that was long on its way fences off a newcomer")                             \
+    X(late_counts, QM_LATE_COUNTS, 0, "who comes back from silence gives way to a late join")                          \
+    X(in_company, QM_IN_COMPANY, 0, "a job that may be what kills workers is taken together with others")              \
     X(refunds_any, QM_REFUNDS_ANY, 0, "a death is refunded to whoever lost the job")                                   \
     X(sure, QM_SURE, 0, "what a dead worker held does not count as tried")                                             \
     X(no_resume, QM_NO_RESUME, 0, "a lost answer's jobs are not given back")                                           \
@@ -98,8 +100,9 @@ struct sim_message {
     uint32_t exchange; /* answers to an older one find nobody who reads */
     int worker;
     uint64_t turn;
-    int instead_of; /* SIM_JOIN */
+    int64_t number; /* SIM_JOIN, SIM_BEAT */
     bool resume;
+    int careful;
     int count;
     struct qm_record records[SIM_BATCH];
     struct lm_item items[SIM_BATCH];
@@ -111,9 +114,8 @@ struct sim_message {
     struct qm_taken taken;
     int jobs[SIM_BATCH];
     struct sim_shot shots[SIM_BATCH];
-    bool alive;
-    int current;
-    struct qm_joined joined;
+    int recovered; /* SIM_JOIN: -1: refused */
+    struct qm_pulse pulse;
     char breaker[8];
     char sqlstate[6];
 };
@@ -163,7 +165,6 @@ struct sim_process {
     bool alive;
     uint32_t life;
     int name;
-    uint64_t born;    /* order of births */
     bk_ms clock_base; /* virtual time less its monotonic clock */
     bk_ms frozen_until;
     /* struct bk_service */
@@ -182,8 +183,10 @@ struct sim_process {
     bk_ms next_due; /* monotonic, 0: unknown */
     uint32_t watcher_token;
     /* struct keeper of worker/housekeeper.c */
+    int asking; /* for the number of this incarnation */
     int joining;
-    int instead_of;
+    int64_t joining_number;
+    int64_t number; /* of `worker` */
     bool news;
     unsigned failures;
     uint32_t keeper_token;
@@ -238,7 +241,6 @@ struct sim_world {
     struct sim_process processes[SIM_SLOTS];
     struct sim_message messages[SIM_MESSAGES];
     uint32_t lives;
-    uint64_t births;
     uint32_t exchanges;
     int incarnations;
     bk_ms redis_down_until;
@@ -248,7 +250,9 @@ struct sim_world {
     uint64_t pg_opened; /* rises when PostgreSQL comes back */
     bk_ms last_ms;      /* of the last ticket */
     int last_sequence;
-    uint64_t birth_of[160]; /* of the process behind each incarnation */
+    int64_t number_of[QM_WORKERS]; /* that each incarnation was given */
+    int killed_by
+        [QM_WORKERS]; /* the ticket that each incarnation died of, QM_NONE: none, or one that has lived before */
     int seen_history;
     uint64_t steps;
     int to_send; /* entries that producers have yet to send */
@@ -334,8 +338,10 @@ void sim_administer(struct sim_world *w, const struct sim_event *event);
 void sim_check(struct sim_world *w);
 void sim_check_settle(struct sim_world *w, const struct sim_message *m);
 void sim_check_commit(struct sim_world *w);
-/** An incarnation has come in the place of `old`, and meant to come in that of `instead_of`; QM_NONE: of none. */
-void sim_check_join(struct sim_world *w, int worker, int old, int instead_of);
+/** An incarnation has come in the place of `old`, QM_NONE: of none. */
+void sim_check_join(struct sim_world *w, int worker, int old);
+/** An incarnation gives way to `newer`. */
+void sim_check_fence(struct sim_world *w, int worker, int newer);
 void sim_check_end(struct sim_world *w);
 
 #endif
