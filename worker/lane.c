@@ -170,8 +170,10 @@ static void on_redis_failure(struct turn *turn, enum bk_status status, const str
     if (status == BK_FENCED || turn->redis_failures == 0) {
         /* the housekeeper finds out whether Redis is gone, the lease just ran out or a namesake has taken over */
         pthread_mutex_lock(&service->lock);
-        service->rejoin = true;
-        pthread_cond_broadcast(&service->changed);
+        if (!service->rejoin) { /* told once: this wakes the lanes as well, and they would go on to wake each other */
+            service->rejoin = true;
+            pthread_cond_broadcast(&service->changed);
+        }
         pthread_mutex_unlock(&service->lock);
     }
     /* what begins as a lost connection may turn out to be a wrong password */

@@ -201,7 +201,7 @@ static void exchange_failed(struct sim_world *w, struct sim_process *p, struct s
     lane->exchange = ++w->exchanges; /* the connection is given up */
     lane->resume = true;
     lane->state = SIM_LANE_REDIS;
-    if (fenced || lane->redis_failures == 0) {
+    if ((fenced || lane->redis_failures == 0) && !p->rejoin) {
         p->rejoin = true;
         sim_changed(w, p);
         sim_keeper_wake(w, p, 0);
