@@ -273,8 +273,10 @@ Test(redis_url, says_what_is_wrong_with_it)
 Test(url, no_error_quotes_a_secret)
 {
     static const char *const databases[] = {
-        "postgresql://app:SEC?pgbouncer=RET@db/shop", "postgresql://app:SEC?connect_timeout=RET@db/shop",
-        "postgresql://db/shop?socket_timeout=SECRET", "app:SECRET@db",
+        "postgresql://app:SEC?pgbouncer=RET@db/shop",
+        "postgresql://app:SEC?connect_timeout=RET@db/shop",
+        "postgresql://db/shop?socket_timeout=SECRET",
+        "app:SECRET@db",
         "postgresql://app:S?ECRET=/@db/shop", /* refused by libpq */
         "postgres://:S?ECRET=/&schema=@db",
         "postgresql://app:SEC?RET=x@db/shop", /* libpq would take it; we have said already what is wrong */
