@@ -255,8 +255,7 @@ static void write_entry(size_t *count, bool later)
         add_field(count, &used, "key", "again");
     if (luck != 5)
         add_field(count, &used, "args", luck == 6 ? "" : "{\"n\":1}");
-    (void)snprintf(due, sizeof(due), "%lld",
-                   (long long)(bk_clock_wall() + (later ? 5000 : (bk_ms)pick(20000) - 10000)));
+    (void)snprintf(due, sizeof(due), "%lld", (long long)bk_clock_wall() + (later ? 5000 : pick(20000) - 10000));
     if (later || pick(5) == 0)
         add_field(count, &used, "not_before", luck == 7 ? odd_times[pick(BK_COUNT(odd_times))] : due);
     if (pick(6) == 0)
@@ -470,7 +469,7 @@ static struct qm_record any_record(int job)
     static const char *const replies[] = {"", "an-id", "another"};
     return (struct qm_record){.verb = verbs[pick(BK_COUNT(verbs))],
                               .job = job,
-                              .delay = pick(3) * 400,
+                              .delay = pick(3) * INT64_C(400),
                               .unsure = pick(2),
                               .error = errors[pick(BK_COUNT(errors) - 1)],
                               .reason = pick(2) ? "poison" : "database_refused",

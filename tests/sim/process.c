@@ -12,6 +12,7 @@ enum {
     RETRY_BASE_MS = 100,
     RETRY_CAP_MS = 1000,
     POLL_MS = 1000,
+    OVERDUE_MS = 50,
     TICK_MS = 1000,
     STOPPING_TICK_MS = 50,
     LEAVE_TRIES = 3,
@@ -271,7 +272,9 @@ void sim_watcher(struct sim_world *w, struct sim_process *p)
         sim_changed(w, p);
     }
     bk_ms until_due = p->next_due ? p->next_due - sim_mono(w, p) : POLL_MS;
-    sim_later(w, BK_MAX(BK_MIN(until_due, (bk_ms)POLL_MS), (bk_ms)1), timer(w, p, SIM_AT_WATCHER, ++p->watcher_token));
+    if (until_due <= 0)
+        until_due = OVERDUE_MS; /* the real one waits for somebody to use the token it has given */
+    sim_later(w, BK_MIN(until_due, (bk_ms)POLL_MS), timer(w, p, SIM_AT_WATCHER, ++p->watcher_token));
 }
 
 /* --- main ----------------------------------------------------------------------------------------------------------------------------- */

@@ -230,7 +230,7 @@ void qp_make_ready(struct queue_model *q, int job)
 /* plan_release and release in one: nothing of a model fails between them. */
 void qp_release(struct queue_model *q, const int *gates, int count, int *freed)
 {
-    int following[QM_BOUND];
+    int following[QM_BOUND] = {0};
     for (int i = 0; i < count; i++) {
         struct qm_gate *gate = &q->gates[gates[i]];
         if (gate->count > 1 && gate->line.count > 0) {

@@ -51,45 +51,44 @@ static bool without_commands(const struct shrinking *s, struct sim_off *off)
     return progress;
 }
 
-/* Tries to do without `bite` of the single faults that fired, from the first to the last. */
+/* Takes out up to `bite` of the single faults that fire, from the `first` on. Returns how many. */
+static size_t take_out(const struct shrinking *s, struct sim_off *off, size_t first, size_t bite)
+{
+    (void)still_fails(s, off); /* for the list of what fires */
+    const struct sim_chance *chance = &s->world->chance;
+    size_t count = 0;
+    while (count < bite && first + count < chance->fired_count && off->count < SIM_OFF_MOST)
+        off->firings[off->count++] = chance->fired[first + count++];
+    return count;
+}
+
 static bool without_firings(const struct shrinking *s, struct sim_off *off, size_t bite)
 {
     bool progress = false;
-    struct sim_firing fired[SIM_FIRED_MOST];
-    for (size_t first = 0;;) {
-        if (!still_fails(s, off)) /* for the list of what fired */
-            return progress;
-        size_t count = s->world->chance.fired_count;
-        memcpy(fired, s->world->chance.fired, count * sizeof(fired[0]));
-        size_t most = BK_MIN(BK_MIN(bite, count - BK_MIN(first, count)), SIM_OFF_MOST - off->count);
-        if (most == 0)
-            return progress;
-        memcpy(off->firings + off->count, fired + first, most * sizeof(fired[0]));
-        off->count += most;
+    size_t first = 0;
+    for (size_t count = take_out(s, off, first, bite); count > 0; count = take_out(s, off, first, bite)) {
         if (still_fails(s, off)) {
             progress = true;
-        } else {
-            off->count -= most;
-            first += most;
+            continue;
         }
+        off->count -= count;
+        first += count;
     }
+    return progress;
 }
 
-/* What had to be taken out before something else went may be irrelevant by now. */
+/* Of what was taken out one by one, some may never fire any more, now that other things are gone: it need not be named. */
 static void forget_needless(const struct shrinking *s, struct sim_off *off)
 {
+    (void)still_fails(s, off);
+    size_t fired = s->world->chance.fired_count;
     for (size_t i = off->count; i-- > 0;) {
-        struct sim_firing last = off->firings[--off->count];
-        struct sim_firing here = off->firings[i];
-        if (i < off->count)
-            off->firings[i] = last;
-        size_t fired = s->world->chance.fired_count;
+        struct sim_firing out = off->firings[i];
+        off->firings[i] = off->firings[--off->count];
         if (still_fails(s, off) && s->world->chance.fired_count <= fired)
             continue;
-        if (i < off->count)
-            off->firings[i] = here;
-        off->firings[off->count++] = last;
-        (void)still_fails(s, off);
+        off->firings[off->count++] = off->firings[i];
+        off->firings[i] = out;
     }
 }
 
@@ -105,7 +104,6 @@ void sim_shrink(struct sim_world *world, uint64_t seed, enum sim_sabotage sabota
         for (size_t bite = 64; bite > 0; bite /= 4)
             progress = without_firings(&s, off, bite) || progress;
     }
-    (void)still_fails(&s, off);
     forget_needless(&s, off);
 }
 

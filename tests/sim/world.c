@@ -323,6 +323,8 @@ bool sim_world_run(struct sim_world *w, uint64_t seed, enum sim_sabotage sabotag
         w->now = event.at;
         w->steps++;
         happen(w, &event);
+        if (w->heap.count > SIM_EVENTS_MOST / 2)
+            sim_fail(w, "nobody turns in circles", "%zu events are waiting", w->heap.count);
         if (w->now > w->setup.faults_end + DRAIN_MS)
             sim_fail(w, "everything is finished soon after the faults",
                      "%d dead, %d ready, %d in retry, %d in the inbox", w->queue->dead.count, w->queue->ready.count,
