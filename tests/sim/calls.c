@@ -76,10 +76,12 @@ static bool still_holds(const struct sim_world *w, const struct sim_lane *lane, 
     return false;
 }
 
-static void note_kill(struct sim_world *w, const struct sim_lane *lane, struct sim_ticket *killer)
+static void note_kill(struct sim_world *w, const struct sim_process *p, const struct sim_lane *lane,
+                      struct sim_ticket *killer)
 {
     int job = (int)(killer - w->tickets);
-    if (!still_holds(w, lane, job))
+    /* not if its leave is on the way, which hands back free of charge */
+    if (p->leaving || !still_holds(w, lane, job))
         return;
     killer->kills++;
     if (!killer->revived)
@@ -174,7 +176,7 @@ void sim_follow(struct sim_world *w, struct sim_process *p, struct sim_lane *lan
         case BK_PLAN_CALL:
             killer = killer_of(w, lane);
             if (killer) {
-                note_kill(w, lane, killer);
+                note_kill(w, p, lane, killer);
                 sim_kill(w, p, "by a command");
                 return;
             }
