@@ -13,7 +13,7 @@ T=''
 
 # --- TAP
 
-tap_run=0 tap_failed=0 tap_last=''
+tap_run=0 tap_failed=0
 
 diag() { printf '%s\n' "$*" | sed 's/^/# /'; }
 
@@ -24,9 +24,8 @@ ok() {
   tap_run=$((tap_run + 1))
   if output=$("$@" 2>&1); then
     echo "ok $tap_run - $name"
-    tap_last=ok
   else
-    tap_failed=$((tap_failed + 1)) tap_last=failed
+    tap_failed=$((tap_failed + 1))
     echo "not ok $tap_run - $name"
     diag "failed: $*"
     [ -z "$output" ] || diag "$output"
