@@ -70,7 +70,8 @@ static bool still_holds(const struct sim_world *w, const struct sim_lane *lane, 
 {
     const struct qm_worker *worker = &w->queue->workers[lane->worker];
     for (int i = 0; i < worker->active_count; i++) {
-        if (worker->active[i].job == job && worker->active[i].turn == lane->taken_turn)
+        const struct qm_held *held = &worker->active[i];
+        if (held->job == job && held->lane == lane->number && held->turn == lane->taken_turn)
             return true;
     }
     return false;

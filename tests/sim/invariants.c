@@ -115,7 +115,8 @@ void sim_check_settle(struct sim_world *w, const struct sim_message *m)
         int at = 0;
         while (at < worker->active_count && worker->active[at].job != r->job)
             at++;
-        if (at == worker->active_count || worker->active[at].turn != m->turn)
+        if (at == worker->active_count || worker->active[at].turn != m->turn ||
+            worker->active[at].lane != (unsigned)m->lane)
             continue; /* not its own any more: the queue will see to that */
         if (r->verb == QM_DO_DONE && !is_its_row(w, r->job))
             sim_fail(w, "what is done stands in the ledger", "ticket %d, id c%d", r->job,
