@@ -33,8 +33,8 @@ killed_at_random() {
   count=$((1 + RANDOM % 4))
   for ((n = 1; n <= count; n++)); do start_worker "w$n" "${mortal[@]}"; done
   for ((i = 1; i <= kills; i++)); do
-    [ "$(depth inbox)" -gt 1500 ] || fill 4000
-    wait_until 60 ledger_at_least $(($(in_ledger) + 20 + RANDOM % 300)) || bail "$scenario: stuck"
+    [ "$(depth inbox)" -gt 3000 ] || fill 5000
+    wait_until 60 done_or_all_taken $(($(in_ledger) + 20 + RANDOM % 300)) || bail "$scenario: stuck"
     names=("${!worker_pid[@]}")
     name=${names[RANDOM % ${#names[@]}]}
     [ "$(depth inbox)" = 0 ] || faults_fired=$((faults_fired + 1))
@@ -49,6 +49,8 @@ killed_at_random() {
   is "$(depth dead)" 0 "$scenario: nobody died of it"
   judged
 }
+
+done_or_all_taken() { ledger_at_least "$1" || depth_is inbox 0; }
 
 # --- W2
 
