@@ -236,7 +236,7 @@ listen() {
 }
 heard() { grep -qE "$1" "$T/notify.log"; }
 heard_watchdog() { [ "$(grep -c '^WATCHDOG=1' "$T/notify.log")" -ge "$1" ]; }
-if ldd "$bin/booking-worker" | grep -q libsystemd; then
+if grep -q libsystemd <(ldd "$bin/booking-worker"); then
   listen "$T/run/notify" >"$T/notify.log" &
   worker_pid[listener]=$!
   wait_until 10 test -S "$T/run/notify" || bail 'no socket to listen to'
