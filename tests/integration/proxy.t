@@ -441,6 +441,7 @@ wait_until 10 stat_is pg open 0 || tell pg reset >/dev/null
 is "$(sql_by -c 'select 1')$(redis_by ping)" 1PONG 'garbage has done it no harm'
 
 { kill -KILL "${helper_pid[chunks]}" && wait "${helper_pid[chunks]}"; } 2>/dev/null || true
+unset 'helper_pid[chunks]'
 ok 'one that was killed leaves its socket behind' test -S "$T/chunks.ctl"
 proxy_up chunks raw "127.0.0.1:$redis_port"
 ok 'which the next one replaces' tell chunks stats
