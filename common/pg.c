@@ -397,8 +397,13 @@ static enum bk_status drain(struct bk_pg *pg, bk_ms deadline, PGresult **rows, s
         PGresult *result = PQgetResult(pg->conn);
         if (!result)
             return BK_OK;
+        ExecStatusType type = PQresultStatus(result);
+        if (type == PGRES_COPY_OUT || type == PGRES_COPY_IN || type == PGRES_COPY_BOTH) {
+            PQclear(result); /* it would come again, without end */
+            return lost(pg, BK_UNKNOWN, error, "a COPY began, which nobody asked for");
+        }
         judge(verdict, result);
-        if (PQresultStatus(result) == PGRES_TUPLES_OK) {
+        if (type == PGRES_TUPLES_OK) {
             PQclear(*rows);
             *rows = result;
         } else {
