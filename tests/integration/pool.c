@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/pool.h"
@@ -274,4 +275,154 @@ Test(pool, idle_connections_above_the_minimum_and_old_ones_go)
     cr_expect_geq(stats.closed, 2);
     cr_expect_geq(stats.opened, 3);
     (void)bk_pool_close(pool);
+}
+
+/* --- the keeper --------------------------------------------------------------------------------------------------- */
+
+/* Waits until the pool's numbers are as `good` wants them. */
+static bool comes_to(struct bk_pool *pool, bool (*good)(const struct bk_pool_stats *stats))
+{
+    for (bk_ms deadline = bk_clock_now() + 20000; bk_clock_now() < deadline;) {
+        struct bk_pool_stats stats;
+        bk_pool_read_stats(pool, &stats);
+        if (good(&stats))
+            return true;
+    }
+    return false;
+}
+
+static bool one_is_idle(const struct bk_pool_stats *stats)
+{
+    return stats->idle == 1;
+}
+
+static bool one_was_closed(const struct bk_pool_stats *stats)
+{
+    return stats->closed == 1 && stats->idle == 1;
+}
+
+static void terminate(int pid)
+{
+    char sql[100];
+    struct bk_pg *killer = NULL;
+    const struct bk_pg_options options = settings_of(1, 1).session;
+    cr_assert_eq(bk_pg_open(&killer, &options, bk_clock_now() + 5000, NULL), BK_OK);
+    (void)snprintf(sql, sizeof(sql), "select pg_terminate_backend(%d, 5000)", pid);
+    run(killer, sql);
+    (void)bk_pg_close(killer);
+}
+
+Test(pool, a_silent_connection_is_checked_and_kept_while_it_is_good)
+{
+    struct bk_pool_settings settings = settings_of(1, 1);
+    settings.keepalive_ms = 1;
+    struct bk_pool *pool = open_pool(settings);
+    struct bk_pg *pg = acquire(pool);
+    int pid = bk_pg_backend_pid(pg);
+    bk_pool_release(pool, pg, BK_POOL_KEEP);
+    /* its round trips are seen by the server */
+    char sql[120];
+    struct bk_pg *other = NULL;
+    (void)snprintf(sql, sizeof(sql), "select 1 from pg_stat_activity where pid = %d and query = ''", pid);
+    cr_assert_eq(bk_pg_open(&other, &settings.session, bk_clock_now() + 5000, NULL), BK_OK);
+    size_t seen = 0;
+    for (bk_ms deadline = bk_clock_now() + 20000; seen == 0 && bk_clock_now() < deadline;) {
+        BK_AUTO(bk_rows) *rows = NULL;
+        cr_assert_eq(bk_pg_query(other, sql, 0, NULL, bk_clock_now() + 5000, &rows, NULL), BK_OK);
+        seen = bk_rows_count(rows);
+    }
+    cr_expect_eq(seen, 1);
+    (void)bk_pg_close(other);
+    cr_assert(comes_to(pool, one_is_idle));
+    terminate(pid);
+    cr_expect(comes_to(pool, one_was_closed), "one that has ended goes, and another takes its place");
+    (void)bk_pool_close(pool);
+}
+
+Test(pool, who_keeps_a_connection_for_long_is_named_in_the_log)
+{
+    int ends[2];
+    char line[600] = "";
+    cr_assert_eq(pipe(ends), 0);
+    int before = dup(STDERR_FILENO);
+    struct bk_pool_settings settings = settings_of(1, 1);
+    settings.leak_warning_ms = 1;
+    struct bk_pool *pool = open_pool(settings);
+    struct bk_pg *pg = NULL;
+    cr_assert_eq(bk_pool_acquire(pool, bk_clock_now() + 5000, "forgetful", &pg, NULL, NULL), BK_OK);
+    (void)dup2(ends[1], STDERR_FILENO);
+    bk_log_setup("warn", "text", "test");
+    cr_expect_gt(read(ends[0], line, sizeof(line) - 1), 0); /* comes with the keeper's next look */
+    (void)dup2(before, STDERR_FILENO);
+    cr_expect(strstr(line, "has been out for") && strstr(line, "borrowed by forgetful"), "%s", line);
+    bk_pool_release(pool, pg, BK_POOL_KEEP);
+    (void)bk_pool_close(pool);
+    (void)close(before);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+Test(pool, a_server_that_takes_no_writes_is_none)
+{
+    char text[200];
+    (void)snprintf(text, sizeof(text), "%s?options=-c%%20default_transaction_read_only%%3Don", conninfo);
+    conninfo = text;
+    struct bk_pool *pool = open_pool(settings_of(1, 1));
+    struct bk_pg *none = NULL;
+    struct bk_error error = {0};
+    cr_expect_eq(bk_pool_acquire(pool, bk_clock_now() + 5000, "test", &none, NULL, &error), BK_OUTAGE);
+    cr_expect(strstr(error.text, "the server is read-only"), "%s", error.text);
+    (void)bk_pool_close(pool);
+}
+
+Test(pool, a_connection_that_has_become_read_only_goes_when_it_is_seen)
+{
+    struct bk_pool *pool = open_pool(settings_of(1, 1));
+    struct bk_pg *pg = acquire(pool);
+    run(pg, "set default_transaction_read_only = on");
+    bk_pool_release(pool, pg, BK_POOL_KEEP);
+    cr_expect(comes_to(pool, one_was_closed));
+    pg = acquire(pool);
+    run(pg, "create temp table t ()");
+    bk_pool_release(pool, pg, BK_POOL_KEEP);
+    (void)bk_pool_close(pool);
+}
+
+Test(pool, who_comes_late_to_the_line_may_leave_it_first)
+{
+    struct bk_pool *pool = open_pool(settings_of(1, 1));
+    struct bk_pg *only = acquire(pool);
+    int order[1];
+    _Atomic int served = 0;
+    struct waiting waiting = {pool, 0, order, &served};
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, wait_in_line, &waiting), 0);
+    wait_until_waiting(pool, 1);
+    struct bk_pg *none = NULL;
+    cr_expect_eq(bk_pool_acquire(pool, bk_clock_now() + 50, "late", &none, NULL, NULL), BK_TIMEOUT);
+    cr_expect_eq(served, 0);
+    bk_pool_release(pool, only, BK_POOL_KEEP);
+    (void)pthread_join(thread, NULL);
+    cr_expect_eq(served, 1);
+    (void)bk_pool_close(pool);
+}
+
+Test(pool, what_a_given_up_session_holds_is_ended_over_the_next_connection)
+{
+    struct bk_pool *pool = open_pool(settings_of(1, 1));
+    struct bk_pg *pg = acquire(pool);
+    run(pg, "create table if not exists held ()");
+    cr_expect_eq(bk_pg_script(pg, "lock table held; select pg_sleep(60)", bk_clock_now() + 100, NULL), BK_UNKNOWN);
+    bk_pool_release(pool, pg, BK_POOL_DISCARD);
+    pg = acquire(pool);
+    bk_ms began = bk_clock_now();
+    run(pg, "drop table held");
+    cr_expect_lt(bk_clock_now() - began, 4000, "else it would have waited for the sleeper");
+    bk_pool_release(pool, pg, BK_POOL_KEEP);
+    (void)bk_pool_close(pool);
+}
+
+Test(pool, nothing_is_closed_twice)
+{
+    cr_expect_null(bk_pool_close(NULL));
 }
