@@ -413,3 +413,22 @@ Test(pg, rows_without_end_are_not_read_beyond_the_deadline)
     expect_error("no answer in time");
     cr_expect_lt(bk_clock_now() - began, 2000, "%lld ms", (long long)(bk_clock_now() - began));
 }
+
+Test(pg, who_takes_nothing_more_costs_the_deadline_and_no_more)
+{
+    static char huge[(32 << 20) + 1];
+    memset(huge, 'x', sizeof(huge) - 1);
+    const char *const params[] = {huge};
+    static const enum peer_end ends[] = {PEER_DEAF, PEER_CLOSES};
+    for (size_t i = 0; i < BK_COUNT(ends); i++) {
+        struct peer *peer = let_in(welcome, 0, ends[i]);
+        BK_AUTO(bk_rows) *rows = NULL;
+        bk_ms began = bk_clock_now();
+        error = (struct bk_error){0};
+        cr_expect_eq(bk_pg_query(pg, "select $1", 1, params, began + 500, &rows, &error), BK_UNKNOWN);
+        cr_expect_lt(bk_clock_now() - began, 3000);
+        cr_expect_neq(*error.text, '\0');
+        cr_expect(!bk_pg_reusable(pg));
+        (void)peer_close(peer);
+    }
+}

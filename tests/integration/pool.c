@@ -426,3 +426,35 @@ Test(pool, nothing_is_closed_twice)
 {
     cr_expect_null(bk_pool_close(NULL));
 }
+
+Test(pool, what_a_given_up_session_holds_is_remembered_until_somebody_can_connect)
+{
+    char text[200];
+    struct bk_pg *admin = NULL;
+    const struct bk_pg_options options = settings_of(1, 1).session;
+    const char *at = strchr(conninfo, '@');
+    cr_assert_eq(bk_pg_open(&admin, &options, bk_clock_now() + 5000, NULL), BK_OK);
+    run(admin, "drop role if exists guest; create role guest login; create table if not exists held ();"
+               "alter table held owner to guest");
+    (void)snprintf(text, sizeof(text), "postgresql://guest%s", at);
+    conninfo = text;
+    struct bk_pool *pool = open_pool(settings_of(1, 1));
+    struct bk_pg *pg = acquire(pool);
+    cr_expect_eq(bk_pg_script(pg, "lock table held; select pg_sleep(60)", bk_clock_now() + 100, NULL), BK_UNKNOWN);
+    run(admin, "alter role guest nologin");
+    bk_pool_release(pool, pg, BK_POOL_DISCARD);
+    struct bk_pg *none = NULL;
+    cr_expect_neq(bk_pool_acquire(pool, bk_clock_now() + 2000, "test", &none, NULL, NULL), BK_OK);
+    run(admin, "alter role guest login");
+    struct bk_error error = {0};
+    for (bk_ms deadline = bk_clock_now() + 20000; !none && bk_clock_now() < deadline;)
+        (void)bk_pool_acquire(pool, bk_clock_now() + 2000, "test", &none, NULL, &error);
+    cr_assert_not_null(none, "%s", error.text);
+    bk_ms began = bk_clock_now();
+    run(none, "drop table held");
+    cr_expect_lt(bk_clock_now() - began, 4000, "else it would have waited for the sleeper");
+    bk_pool_release(pool, none, BK_POOL_KEEP);
+    (void)bk_pool_close(pool);
+    run(admin, "drop role guest");
+    (void)bk_pg_close(admin);
+}

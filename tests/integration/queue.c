@@ -8,6 +8,7 @@
 
 #include "common/backoff.h"
 #include "common/queue.h"
+#include "tests/support/peer.h"
 
 /* --- the fixture: a queue of its own for each test, on the private server ---------------------------------------------- */
 
@@ -765,4 +766,121 @@ Test(queue, whatever_happens_each_job_is_in_one_place, .timeout = 120)
         }
         expect_sound(living, "a random step");
     }
+}
+
+/* --- finding the way ---------------------------------------------------------------------------------------------- */
+
+static struct bk_error error;
+
+/* A queue whose URL leads to a peer. */
+static struct bk_queue *queue_at(const struct peer *peer, struct bk_redis_url *there)
+{
+    char text[60];
+    (void)snprintf(text, sizeof(text), "redis://127.0.0.1:%u", peer_port(peer));
+    cr_assert_eq(bk_redis_url_parse(text, there, &error), BK_OK);
+    const struct bk_queue_options options = {there, name, 2000, 2000};
+    error = (struct bk_error){0};
+    return bk_queue_open(&options);
+}
+
+Test(queue, goes_where_a_cluster_says_that_its_keys_are)
+{
+    char moved[60];
+    (void)snprintf(moved, sizeof(moved), "-MOVED 1 127.0.0.1:%d\r\n", url.ports[0]);
+    const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(moved)};
+    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_SILENT);
+    struct bk_redis_url there;
+    struct bk_queue *moving = queue_at(peer, &there);
+    struct bk_queue_status counts = {0};
+    cr_expect_eq(bk_queue_read_status(moving, &counts, &error), BK_OK, "%s", error.text);
+    cr_expect_gt(counts.now, 0, "the real one has answered");
+    (void)bk_queue_close(moving);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+}
+
+Test(queue, is_not_sent_in_circles_for_ever_nor_to_places_that_are_none)
+{
+    static const char *const places[] = {"(itself)", "127.0.0.1:0", "127.0.0.1:65536", "nowhere", "x:y"};
+    for (size_t i = 0; i < BK_COUNT(places); i++) {
+        char moved[60];
+        struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(moved)};
+        struct peer *peer = peer_open(BK_COUNT(says), says, PEER_CLOSES);
+        int size = i == 0 ? snprintf(moved, sizeof(moved), "-MOVED 1 127.0.0.1:%u\r\n", peer_port(peer))
+                          : snprintf(moved, sizeof(moved), "-MOVED 1 %s\r\n", places[i]);
+        says[1].size = (size_t)size;
+        struct bk_redis_url there;
+        struct bk_queue *lost = queue_at(peer, &there);
+        cr_expect_eq(bk_queue_connect(lost, &error), BK_OUTAGE, "%s: %s", places[i], error.text);
+        cr_expect(strstr(error.text, "MOVED"), "%s", error.text);
+        cr_expect(bk_queue_lost(lost));
+        (void)bk_queue_close(lost);
+        bk_redis_url_deinit(&there);
+        (void)peer_close(peer);
+    }
+}
+
+Test(queue, a_server_that_goes_away_in_between_is_an_outage_and_nothing_was_sent)
+{
+    const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of("")};
+    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_CLOSES);
+    struct bk_redis_url there;
+    struct bk_queue *lost = queue_at(peer, &there);
+    cr_expect_eq(bk_queue_connect(lost, &error), BK_OUTAGE);
+    cr_expect_eq(error.status, BK_OUTAGE, "not unknown: what the caller wanted has not been sent");
+    cr_expect_eq(bk_queue_connect(lost, NULL), BK_OUTAGE);
+    (void)bk_queue_close(lost);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+}
+
+Test(queue, functions_that_somebody_else_keeps_replacing_are_told)
+{
+    const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(":1\r\n"), bk_span_of("+booking\r\n"),
+                                   bk_span_of(":1\r\n")};
+    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_SILENT);
+    struct bk_redis_url there;
+    struct bk_queue *quarrel = queue_at(peer, &there);
+    cr_expect_eq(bk_queue_connect(quarrel, &error), BK_OUTAGE);
+    cr_expect(strstr(error.text, "keeps loading older queue functions (version 1)"), "%s", error.text);
+    (void)bk_queue_close(quarrel);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+}
+
+Test(queue, functions_that_may_not_be_loaded_are_an_operators_matter)
+{
+    const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(":1\r\n"),
+                                   bk_span_of("-NOPERM this user has no permissions to run 'function|load'\r\n")};
+    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_SILENT);
+    struct bk_redis_url there;
+    struct bk_queue *forbidden = queue_at(peer, &there);
+    cr_expect_eq(bk_queue_connect(forbidden, &error), BK_OPERATOR);
+    cr_expect(strstr(error.text, "cannot be loaded; run bookingctl migrate"), "%s", error.text);
+    (void)bk_queue_close(forbidden);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+}
+
+Test(queue, a_settlement_that_is_not_answered_is_not_known_to_have_happened)
+{
+    join("w@1", 60000);
+    add("a", "k");
+    struct bk_taken taken = take("w@1", 0, 1);
+    char version[30];
+    (void)snprintf(version, sizeof(version), ":%d\r\n", BK_QUEUE_VERSION);
+    const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(version), bk_span_of("")};
+    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_CLOSES);
+    struct bk_redis_url there;
+    struct bk_queue *cut = queue_at(peer, &there);
+    const struct bk_settlement done = {.ticket = taken.jobs[0].ticket, .fate = BK_FATE_DONE, .error = ""};
+    const struct bk_turn_name turn_name = {"w@1", 0, turns + 1, turns};
+    struct bk_turn turn;
+    cr_expect_eq(bk_queue_turn(cut, &turn_name, &done, 1, NULL, &turn, NULL, &error), BK_UNKNOWN);
+    cr_expect(!turn.settled);
+    cr_expect(bk_queue_lost(cut));
+    (void)bk_queue_close(cut);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+    bk_taken_deinit(&taken);
 }

@@ -366,6 +366,25 @@ Test(redis, an_answer_without_end_is_not_read_beyond_the_deadline)
     (void)peer_close(peer);
 }
 
+Test(redis, who_takes_nothing_more_costs_the_deadline_and_no_more)
+{
+    static char huge[32 << 20];
+    memset(huge, 'x', sizeof(huge));
+    static const enum peer_end ends[] = {PEER_DEAF, PEER_CLOSES};
+    for (size_t i = 0; i < BK_COUNT(ends); i++) {
+        const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of("")};
+        struct peer *peer = peer_open(BK_COUNT(says), says, ends[i]);
+        struct bk_reply *reply = NULL;
+        cr_assert_eq(open_peer(peer), BK_OK, "%s", error.text);
+        const struct bk_span words[] = {bk_span_of("ECHO"), {huge, sizeof(huge)}};
+        bk_ms began = bk_clock_now();
+        cr_expect_eq(bk_redis_call(redis, 2, words, began + 500, &reply, &error), BK_UNKNOWN);
+        cr_expect_lt(bk_clock_now() - began, 3000);
+        cr_expect(bk_redis_broken(redis));
+        (void)peer_close(peer);
+    }
+}
+
 /* --- answers ------------------------------------------------------------------------------------------------------- */
 
 Test(answer, each_part_reads_as_what_it_is_and_as_nothing_else)

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -33,6 +34,13 @@ static bool is_over(struct peer *peer)
     return over;
 }
 
+static void wait_for_the_end(struct peer *peer)
+{
+    struct pollfd gone = {.fd = peer->connection};
+    while (!is_over(peer) && poll(&gone, 1, 50) == 0)
+        continue;
+}
+
 static bool say(struct peer *peer, struct bk_span line)
 {
     return send(peer->connection, line.at, line.size, MSG_NOSIGNAL) == (ssize_t)line.size;
@@ -48,8 +56,12 @@ static void talk(struct peer *peer)
             if (!say(peer, peer->lines[said + 1]))
                 return;
         }
-        if (said + 1 >= peer->count && peer->end == PEER_CLOSES)
+        if (said + 1 < peer->count)
+            continue;
+        if (peer->end == PEER_CLOSES)
             return;
+        if (peer->end == PEER_DEAF)
+            wait_for_the_end(peer);
     }
 }
 

@@ -10,6 +10,7 @@ struct peer;
 enum peer_end {
     PEER_SILENT, /* for as long as the other side stays */
     PEER_CLOSES, /* the connection */
+    PEER_DEAF,   /* stays, and takes nothing more */
     PEER_REPEATS /* its last line, unasked, for as long as the other side takes it */
 };
 

@@ -103,3 +103,20 @@ Test(alive, who_is_not_says_which_lane_waits_for_what)
               why.data);
     cr_expect(strstr(why.data, bk_lane_activity_name(BK_LANE_APPLYING)), "%s", why.data);
 }
+
+/* --- in a word ---------------------------------------------------------------------------------------------------- */
+
+Test(alive, the_state_is_the_strongest_thing_to_say)
+{
+    cr_expect_str_eq(bk_service_state(&service), "running");
+    service.paused = true;
+    cr_expect_str_eq(bk_service_state(&service), "paused");
+    service.worker[0] = '\0';
+    cr_expect_str_eq(bk_service_state(&service), "starting");
+    service.quiet = true;
+    cr_expect_str_eq(bk_service_state(&service), "quiet");
+    service.stopping = true;
+    cr_expect_str_eq(bk_service_state(&service), "stopping");
+    service.fenced = true;
+    cr_expect_str_eq(bk_service_state(&service), "fenced");
+}
