@@ -59,6 +59,11 @@ is "$(jq '.history.samples[-1][4]' "$T/body")" "$(depth dead)" 'and count the de
 { for n in {101..140}; do create_line "$n" "$((n - 100))" | sed 's/2030-/2040-/g'; done; } | ctl enqueue - >/dev/null
 rated() { sampled && jq -e '[.history.samples[][1] | select(. > 0)] | length > 0' "$T/body"; }
 ok 'what is done shows as jobs a second' wait_until 30 rated
+redis eval 'for i = 1, 300 do redis.call("ZADD", KEYS[1], ARGV[1], "fake" .. i .. "@1") end' 1 "$(key workers)" $(($(now_ms) + 3600000)) >/dev/null
+before=$(jq '.history.samples | length' "$T/body")
+more_samples() { sampled && [ "$(jq '[.history.samples[] | select(.[1] != null)] | length' "$T/body")" -ge $((before + 2)) ]; }
+ok 'three hundred workers more do not stop it' wait_until 30 more_samples
+redis eval 'for i = 1, 300 do redis.call("ZREM", KEYS[1], "fake" .. i .. "@1") end' 1 "$(key workers)" >/dev/null
 answers 200 'map(.name) | join(" ")' '^w1$' workers GET /api/v1/workers
 answers 200 '.lines | length' '^3$' lines GET /api/v1/lines
 like "$(jq -c '.lines[0]' "$T/body")" "\"$(uuid_of 1)\"|\"$(uuid_of 2)\"|\"$(uuid_of 3)\"" 'by key'
@@ -135,6 +140,9 @@ refuses 400 'unknown member' 'edit what cannot be' POST $edit '{"ticket":"1-1","
 refuses 404 'no dead letter' 'a letter that is none' POST $edit '{"ticket":"1-1","args":"{}"}'
 letter() { ctl dead list --json --reason "$1" | jq -r '.[0].ticket'; }
 expired=$(letter expired)
+many='{'
+for n in {1..40}; do many+="\\\"m$n\\\":1,"; done
+refuses 400 'args|key' 'args with more members than any kind has' POST $edit "{\"ticket\":\"$expired\",\"args\":\"${many%,}}\",\"key\":\"\"}"
 refuses 400 'key' 'a key that is none' POST $edit "{\"ticket\":\"$expired\",\"args\":\"{}\",\"key\":\"$(printf '%0129d' 1)\"}"
 # applied after it had died: by somebody who sent it again
 sql "insert into booking.command select (jsonb_populate_record(c, jsonb_build_object('id', '$(ctl dead show "$expired" --json | jq -r .id)'))).*

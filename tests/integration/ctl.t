@@ -96,6 +96,16 @@ is "$(depth inbox)" 2 'nothing was sent without being written down'
 for n in {100..900}; do create_line "$n" 1; done >"$T/many"
 like "$(on_terminal '' enqueue "$T/many")" '100%  801 enqueued' 'on a terminal it draws how far it is'
 redis del "$(key inbox)" >/dev/null
+for n in {1..2100}; do create_line "$n" 1; done | ctl enqueue - >/dev/null
+says 0 'job web-2099: inbox' 'a job far behind in the inbox is found' job web-2099
+redis del "$(key inbox)" >/dev/null
+redis config set maxmemory 1 >/dev/null
+says 69 'line 2: .*OOM' 'a Redis that is full' enqueue --journal "$T/full" "$T/lines"
+like "$(cut -f1 "$T/full" | sort | uniq -c | xargs)" '^2 fail 2 try$' 'is journalled as a failure'
+redis config set maxmemory 0 >/dev/null
+is "$(depth inbox)" 0 'and it was one'
+status_to_full() { ctl status >/dev/full; }
+is "$(exit_code status_to_full)" 70 'what cannot be written is no success: 70'
 
 # --- something to look at
 
@@ -163,9 +173,15 @@ for answer in n '' x; do
 done
 is "$(depth dead)" "$deads" 'nothing was dropped'
 like "$(on_terminal 'y\n' dead drop "$dead" --why 'no use')" 'y.N. drop: 1 dead letters' 'yes is yes'
+redis eval 'for i = 1, 600 do
+  local t = i .. "-0"
+  redis.call("HSET", KEYS[1] .. "job:" .. t, "state", "dead", "id", "many-" .. i, "kind", "many", "key", "k" .. i, "args", "{}", "reason", "expired", "died_at", i)
+  redis.call("ZADD", KEYS[1] .. "dead", i, t)
+end' 1 "{$BOOKING_QUEUE}:" >/dev/null
+like "$(on_terminal 'y\n' dead drop --all --kind many)" '500 of 600.*600 of 600.*drop: 600 dead letters' 'many go in pieces, and one sees how far it is'
 says 65 'drop: 0 dead letters \(the others were not dead any more' 'once' dead drop "$dead" --yes
 like "$(ctl audit)" 'drop.*because: no use' 'the audit says why'
-is "$(ctl audit --json | jq -r '.[0].why')" 'no use' 'in JSON too'
+is "$(ctl audit --json | jq -r 'first(.[] | select(.why != "" and .why != null)).why')" 'no use' 'in JSON too'
 is "$(SUDO_USER=maria exit_code ctl pause; ctl audit --json --limit 1 | jq -r '.[0].who')" $'0\nunix:maria' 'and who it was, behind sudo too'
 ctl resume >/dev/null
 
@@ -198,5 +214,6 @@ for verb in status 'status --json' workers 'workers --json' audit 'dead list' 'd
   # shellcheck disable=SC2086 # several words
   says 69 '127.0.0.1:1: Connection refused' "Redis away: $verb" $verb
 done
+like "$("$bin/bookingctl" status --watch | awk '/Connection refused/ { print; if (++n == 2) exit }' | wc -l)" '^2$' 'Redis away: status --watch goes on looking'
 says 69 'not everything was acknowledged' 'Redis away: enqueue' enqueue "$T/lines"
 done_testing

@@ -109,6 +109,10 @@ done
 redis acl setuser limited on '>limited' '~*' '&*' +@all -fcall >/dev/null
 REDIS_URL=${as_default/redis:\/\//redis://limited:limited@}
 finds redis FAIL 'NOPERM|may not' 'a user who may not call functions'
+REDIS_URL=$as_root
+redis acl setuser limited on '>limited' resetkeys '~{booking}:inbox' '&*' +@all >/dev/null
+REDIS_URL=${as_default/redis:\/\//redis://limited:limited@}
+finds redis FAIL 'NOPERM the worker may not' 'a user who may not touch the queue'
 REDIS_URL=$as_default
 redis replicaof 127.0.0.1 1 >/dev/null
 finds 'redis role' FAIL slave 'a replica'

@@ -90,6 +90,15 @@ sql "create function public.refuse() returns trigger language plpgsql as \$\$ be
      end \$\$;
      create trigger refuse before insert on booking.booking for each row execute function public.refuse()"
 refusing() { sql "alter role app_worker set test.code = '$1'"; }
+warning() { sql "create or replace function public.warn() returns trigger language plpgsql as \$\$ begin raise warning 'lagging' using errcode = '01000'; return new; end \$\$"; }
+warning
+sql 'create trigger warn before insert on booking.booking for each row execute function public.warn()'
+worker_up w "${fast[@]}"
+create lagging
+ok 'a commit that may not have reached the standby is told' wait_until 20 says w 'durability degraded'
+ok 'and is one' wait_until 20 ledger_has lagging
+stop_worker w
+sql 'drop trigger warn on booking.booking'
 refusing P0001
 ctl pause >/dev/null
 for n in {1..9}; do create "good-$n"; done
@@ -171,14 +180,20 @@ sql 'alter function booking.trim(int, int) rename to prune'
 
 # --- PostgreSQL away
 
-worker_up w "${fast[@]}"
+worker_up w "${fast[@]}" BOOKING_LOG_LEVEL=query
 servers pg-stop-immediate
 for n in {1..20}; do create "away-$n"; done
 ok 'PostgreSQL away: the breaker opens' wait_until 30 says w '"message":"circuit breaker.*open'
+ok 'what was held is handed back, which is told to who asks for everything' wait_until 20 says w '"level":"query".*handed back'
 ok 'a probe tells' wait_until 20 says w 'probe of the database failed'
 servers pg-start
 ok 'and back: all is done' wait_until 30 drained
 is "$(sql "select count(*) from booking.command where id like 'away-%' and outcome = 'applied'")" 20 'well'
+sql 'alter system set default_transaction_read_only = on' && sql 'select pg_reload_conf()' >/dev/null
+create frozen
+ok 'a database that takes no writes any more is none' wait_until 20 says w 'read-only'
+psql -XAtq -c 'set default_transaction_read_only = off' -c 'alter system reset default_transaction_read_only' -c 'select pg_reload_conf()' >/dev/null
+ok 'and when it does again, all is done' wait_until 60 ledger_has frozen
 stop_worker w
 servers pg-stop-immediate
 create hopeless
@@ -204,8 +219,12 @@ servers redis-kill
 ok 'TERM without Redis' signal_worker w TERM
 wait_exit w 40
 is "$status" 0 'ends all the same'
-start_worker orphan "${fast[@]}"
+port=$(free_port)
+start_worker orphan "${fast[@]}" BOOKING_HTTP="127.0.0.1:$port"
 ok 'a worker that never finds Redis says so' wait_until 20 says orphan 'housekeeper: .*refused'
+is "$(code "http://127.0.0.1:$port/readyz") $(jq -c '[.redis, .state]' "$T/body")" '503 [false,"starting"]' 'is not ready'
+is "$(code "http://127.0.0.1:$port/livez")" 200 'but alive'
+is "$(code "http://127.0.0.1:$port/metrics") $(grep -c booking_queue_jobs "$T/body" || true)" '200 0' 'tells nothing of a queue that it has never seen'
 stop_worker orphan
 is "$status" 0 'and leaves when asked'
 servers redis-start
