@@ -388,8 +388,12 @@ static void judge(struct verdict *verdict, const PGresult *result)
 static enum bk_status drain(struct bk_pg *pg, bk_ms deadline, PGresult **rows, struct verdict *verdict,
                             struct bk_error *error)
 {
+    bool late = false;
     for (;;) {
         while (PQisBusy(pg->conn)) {
+            if (late) /* what had come by the deadline has been read; rows without end may always have more */
+                return lost(pg, BK_UNKNOWN, error, "no answer in time");
+            late = bk_clock_left(deadline) == 0;
             enum bk_status status = wait_for_input(pg, false, deadline, error);
             if (status != BK_OK)
                 return status;

@@ -290,6 +290,7 @@ void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span 
 static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisReply **reply, struct bk_error *error)
 {
     bool sent = false;
+    bool late = false;
     for (;;) {
         if (!sent) {
             int done = 0;
@@ -306,6 +307,9 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
             *reply = got;
             return BK_OK;
         }
+        if (late) /* what had come by the deadline has been read; an answer without end always has more */
+            return broke(redis, BK_UNKNOWN, error, "no answer in time");
+        late = bk_clock_left(deadline) == 0;
         struct pollfd wait = {.fd = redis->context->fd, .events = (short)(sent ? POLLIN : POLLIN | POLLOUT)};
         int ready = poll(&wait, 1, bk_clock_left(deadline));
         if (ready == 0)
