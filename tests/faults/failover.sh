@@ -25,12 +25,17 @@ standby_hangs() {
   wait_until 20 in_sync || bail 'the standby does not follow'
   stop_standby
   breakers_open
-  fired 'commits wait' test "$(sql "select count(*) from pg_stat_activity where wait_event = 'SyncRep'")" -gt 0
+  fired 'commits wait' wait_until 20 commits_wait
   wake_standby
   healed
   recovers
   sql 'alter system reset synchronous_standby_names'
   reload
+}
+# Or have waited, until the next connection ended their sessions.
+commits_wait() {
+  grep -q 'wait for synchronous replication' "$T/pg/log" ||
+    [ "$(sql "select count(*) from pg_stat_activity where wait_event = 'SyncRep'")" -gt 0 ]
 }
 in_sync() { [ "$(sql "select sync_state from pg_stat_replication")" = sync ]; }
 
