@@ -145,6 +145,31 @@ zombie_before_sending() {
 }
 is_stopped() { grep -q '^State:.T' "/proc/${worker_pid[$1]}/status"; }
 
+# A worker that has lost a job to another says that it is done, when it has done nothing: by hand, at the very moment.
+settled_by_a_stranger() {
+  local ticket
+  clean_up
+  worker_up first
+  stop_worker first # its functions stay
+  fill 1 -v twice=0
+  call join a@1 60000
+  call join b@1 60000
+  call take a@1 0 1 8 0 0
+  ticket=$(redis --raw hkeys "$(key active:a@1)")
+  redis zadd "$(key workers)" 1 a@1 >/dev/null # its lease has run out
+  call take b@1 0 1 8 0 0
+  fired 'another has the job' test "$(redis --raw hkeys "$(key active:b@1)")" = "$ticket"
+  call settle a@1 0 1 'done' "$ticket"
+  is "$(redis exists "$(key "job:$ticket")")" 1 "$scenario: the job is still there"
+  call leave b@1
+  healed
+  worker_up second
+  ok "$scenario: and is done by who gets it next" wait_until 20 drained
+  recovery_ms=$(($(now_ms) - healed_at))
+  judged
+}
+call() { redis fcall "booking_$1" 1 "$(key inbox)" "${@:2}" >"$T/out"; }
+
 # --- W4
 
 term_with_full_batch() {
@@ -359,6 +384,7 @@ scenario W1 killed_at_random 'SIGKILL at random times, 1 to 4 workers'
 scenario W2 crash_points 'death at every crash point'
 scenario W3 zombie 'SIGSTOP for longer than the lease, then SIGCONT'
 scenario W3b zombie_before_sending 'SIGSTOP just before a batch is sent'
+scenario W3c settled_by_a_stranger 'a job is settled by who has lost it'
 scenario W4 term_with_full_batch 'TERM with a full batch'
 scenario W4b term_twice 'TERM twice'
 scenario W4c term_while_open 'TERM while the breaker is open'
