@@ -281,12 +281,8 @@ static void new_id(char out[136], struct bk_span origin, const char *ticket)
 }
 
 /* args.booking_id, when args say one: the two have to agree. The caller frees it. */
-static char *key_in(struct bk_span args)
+static char *key_in(const struct bk_json_member *members, size_t count)
 {
-    struct bk_json_member members[32];
-    size_t count = 0;
-    if (bk_json_object(args, members, BK_COUNT(members), &count, NULL) != BK_OK)
-        return NULL;
     for (size_t i = 0; i < count; i++) {
         if (bk_span_is(members[i].name, "booking_id") && members[i].type == BK_JSON_STRING)
             return bk_json_unescape(members[i].raw);
@@ -347,7 +343,7 @@ enum bk_status bk_dead_correct(struct bk_queue *queue, const struct bk_pg_option
         status = check_ledger(pg, origin.at, error);
     if (status != BK_OK)
         return status;
-    char *said = edit->key ? NULL : key_in(edit->args);
+    char *said = edit->key ? NULL : key_in(members, count);
     const char *key = edit->key ? edit->key : said;
     int64_t expires_at = bk_reply_integer(bk_reply_field(fields, "expires_at"), 0);
     struct entry entry = {0};

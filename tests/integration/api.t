@@ -142,7 +142,10 @@ letter() { ctl dead list --json --reason "$1" | jq -r '.[0].ticket'; }
 expired=$(letter expired)
 many='{'
 for n in {1..40}; do many+="\\\"m$n\\\":1,"; done
-refuses 400 'args|key' 'args with more members than any kind has' POST $edit "{\"ticket\":\"$expired\",\"args\":\"${many%,}}\",\"key\":\"\"}"
+refuses 400 'key' 'a key that is none, behind more members than any kind has' POST $edit \
+  "{\"ticket\":\"$expired\",\"args\":\"$many\\\"booking_id\\\":\\\"$(printf '%0129d' 1)\\\"}\"}"
+for n in {41..65}; do many+="\\\"m$n\\\":1,"; done
+refuses 400 'args: .*members' 'args with more members than are read' POST $edit "{\"ticket\":\"$expired\",\"args\":\"${many%,}}\"}"
 refuses 400 'key' 'a key that is none' POST $edit "{\"ticket\":\"$expired\",\"args\":\"{}\",\"key\":\"$(printf '%0129d' 1)\"}"
 # applied after it had died: by somebody who sent it again
 sql "insert into booking.command select (jsonb_populate_record(c, jsonb_build_object('id', '$(ctl dead show "$expired" --json | jq -r .id)'))).*
