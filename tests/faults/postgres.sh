@@ -315,14 +315,16 @@ one_job() {
   judged
 }
 
-# Somebody else locks the same bookings, in the other direction.
+# Somebody else locks the same bookings, the latest ones, in the other direction and without haste.
 deadlocks() {
   sql 'alter system set deadlock_timeout = 20'
   reload
   begin BOOKING_LANES=4 BOOKING_BATCH=32
   while sleep 0.01; do
     echo "begin; do \$\$ declare i uuid; begin
-      for i in select id from booking.booking order by id desc limit 400 loop perform from booking.booking where id = i for update; end loop;
+      for i in select id from booking.booking order by id desc limit 80 loop
+        perform pg_sleep(0.0005) from booking.booking where id = i for update;
+      end loop;
       exception when deadlock_detected then null; end \$\$; rollback;"
   done | PGUSER=postgres psql -XAtq >"$T/rival.out" 2>&1 &
   helper_pid['rival']=$!
