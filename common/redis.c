@@ -296,6 +296,8 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
             int done = 0;
             if (redisBufferWrite(redis->context, &done) != REDIS_OK)
                 return broke(redis, BK_UNKNOWN, error, redis->context->errstr);
+            if (!redis->context->obuf) /* emptied by a new one (0.14), for which there was no memory: it would crash */
+                return broke(redis, BK_UNKNOWN, error, "no memory");
             sent = done;
             if (sent)
                 bk_crash_request_sent();
