@@ -63,14 +63,16 @@ static void check_good(const struct bk_config *config, int program)
     BK_ASSERT(config->database.conninfo && (config->redis.unix_path || config->redis.host_count > 0));
 }
 
-/* A password of the Redis URL that stands once in the file is nowhere in what is shown. */
+/* A password of the Redis URL that stands once in the file, as the password, is nowhere in what is shown. */
 static void check_secret(const struct bk_config *config, struct bk_span file, const struct bk_text *shown)
 {
     const char *password = config->redis.password;
     size_t size = password ? strlen(password) : 0;
     bool telling = size >= 6 && strspn(password, "QXZ0123456789") == size;
     const char *first = telling ? memmem(file.at, file.size, password, size) : NULL;
-    telling = first && !memmem(first + 1, (size_t)(file.at + file.size - first - 1), password, size);
+    const char *end = file.at + file.size;
+    telling = first && first > file.at && first[-1] == ':' && first + size < end && first[size] == '@' &&
+              !memmem(first + 1, (size_t)(end - first - 1), password, size);
     BK_ASSERT(!telling || !strstr(shown->data, password));
 }
 
