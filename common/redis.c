@@ -18,6 +18,9 @@
 #include <sys/socket.h>
 
 #include <hiredis/hiredis.h>
+#if HIREDIS_MAJOR == 0
+#include <hiredis/sds.h>
+#endif
 
 #include "common/crash.h"
 #include "common/resolve.h"
@@ -286,6 +289,26 @@ void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span 
         redis->unanswered++;
 }
 
+/* Writes what the connection takes; sent: all of it. Returns what is wrong, or NULL.
+ * hiredis 0.14 has thrown its buffer away when all is written, and crashes if there is no memory for another one and it is
+ * asked whether it is empty. */
+static const char *write_some(redisContext *context, bool *sent)
+{
+#if HIREDIS_MAJOR == 0
+    if (redisBufferWrite(context, NULL) != REDIS_OK)
+        return context->errstr;
+    if (!context->obuf)
+        return "no memory";
+    *sent = sdslen(context->obuf) == 0;
+#else
+    int done = 0;
+    if (redisBufferWrite(context, &done) != REDIS_OK)
+        return context->errstr;
+    *sent = done;
+#endif
+    return NULL;
+}
+
 /* Moves bytes in both directions until an answer is complete. */
 static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisReply **reply, struct bk_error *error)
 {
@@ -293,12 +316,9 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
     bool late = false;
     for (;;) {
         if (!sent) {
-            int done = 0;
-            if (redisBufferWrite(redis->context, &done) != REDIS_OK)
-                return broke(redis, BK_UNKNOWN, error, redis->context->errstr);
-            if (!redis->context->obuf) /* emptied by a new one (0.14), for which there was no memory: it would crash */
-                return broke(redis, BK_UNKNOWN, error, "no memory");
-            sent = done;
+            const char *why = write_some(redis->context, &sent);
+            if (why)
+                return broke(redis, BK_UNKNOWN, error, why);
             if (sent)
                 bk_crash_request_sent();
         }
