@@ -24,7 +24,7 @@ standby_hangs() {
   reload
   wait_until 20 in_sync || bail 'the standby does not follow'
   stop_standby
-  breakers_open
+  breakers_opened
   fired 'commits wait' wait_until 20 commits_wait
   wake_standby
   healed
@@ -49,7 +49,7 @@ failover() {
   wait_until 20 in_sync || bail 'the standby does not follow'
   wait_until 20 ledger_at_least $(($(sql 'select count(*) from booking.command') + 200)) || bail 'nothing is replicated'
   stop_standby
-  breakers_open
+  breakers_opened
   wake_standby
   servers pg-stop-immediate
   servers pg-promote

@@ -286,9 +286,8 @@ no_right() {
 disk_full() {
   begin BOOKING_RETRIES=0
   : >"$T/full"
-  fired 'the breakers opened' wait_until 60 metric_at_least booking_breaker_transitions_total'{to="open"}' 2
+  breakers_opened
   fired 'the server says so' wait_until 20 log_says '53100'
-  handed_back_rarely
   rm "$T/full"
   healed
   recovers
