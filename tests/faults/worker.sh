@@ -270,7 +270,7 @@ no_memory() {
   for ((n = 1; untouched == 0; n += step)); do
     fill 10
     # the start-up is the same each time; behind it chance decides
-    step=$((1 + RANDOM % (n / 4 + 40)))
+    step=$((1 + RANDOM % (n / 8 + 16)))
     [ -z "$long" ] || step=$((1 + RANDOM % 8))
     rm -f "$T/alloc"
     # without Kerberos, whose library does not survive it
