@@ -289,24 +289,25 @@ void bk_redis_append(struct bk_redis *redis, size_t count, const struct bk_span 
         redis->unanswered++;
 }
 
-/* Writes what the connection takes; sent: all of it. Returns what is wrong, or NULL.
+/* Writes what the connection takes; sent: all of it.
  * hiredis 0.14 has thrown its buffer away when all is written, and crashes if there is no memory for another one and it is
  * asked whether it is empty. */
-static const char *write_some(redisContext *context, bool *sent)
+static enum bk_status write_some(struct bk_redis *redis, bool *sent, struct bk_error *error)
 {
+    redisContext *context = redis->context;
 #if HIREDIS_MAJOR == 0
     if (redisBufferWrite(context, NULL) != REDIS_OK)
-        return context->errstr;
+        return broke(redis, BK_UNKNOWN, error, context->errstr);
     if (!context->obuf)
-        return "no memory";
+        return broke(redis, BK_UNKNOWN, error, "no memory");
     *sent = sdslen(context->obuf) == 0;
 #else
     int done = 0;
     if (redisBufferWrite(context, &done) != REDIS_OK)
-        return context->errstr;
+        return broke(redis, BK_UNKNOWN, error, context->errstr);
     *sent = done;
 #endif
-    return NULL;
+    return BK_OK;
 }
 
 /* Moves bytes in both directions until an answer is complete. */
@@ -316,9 +317,9 @@ static enum bk_status exchange(struct bk_redis *redis, bk_ms deadline, redisRepl
     bool late = false;
     for (;;) {
         if (!sent) {
-            const char *why = write_some(redis->context, &sent);
-            if (why)
-                return broke(redis, BK_UNKNOWN, error, why);
+            enum bk_status status = write_some(redis, &sent, error);
+            if (status != BK_OK)
+                return status;
             if (sent)
                 bk_crash_request_sent();
         }
