@@ -109,6 +109,7 @@ join_unanswered() {
   redis -x function load replace <"$root/common/queue.lua" >/dev/null
   back_at_work
   none_suffered
+  told_lost # whatever waited when everything was taken away
 }
 test_slow() { [ "$(redis exists "$(key slow:alice)" "$(key slow:bob)")" = 2 ]; }
 
