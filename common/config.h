@@ -25,7 +25,7 @@ enum { BK_FOR_WORKER = 1, BK_FOR_CTL = 2, BK_FOR_ADMIN = 4, BK_FOR_ALL = 7 };
     SECRET(database_url, "DATABASE_URL", "required", BK_FOR_ALL,                                                       \
            "PostgreSQL: libpq URI or conninfo, several hosts allowed; Prisma's parameters are understood")             \
     SECRET(redis_url, "REDIS_URL", "required", BK_FOR_ALL,                                                             \
-           "Redis: redis://, rediss:// (TLS), redis+sentinel://h1:p1,h2:p2/<master>[/db] or unix:///path")             \
+           "Redis: redis://, redis+sentinel://h1:p1,h2:p2/<master>[/db] or unix:///path")                              \
     TEXT(queue, "BOOKING_QUEUE", "booking", BK_FOR_ALL, "queue name, [a-z0-9-]{1,40}")                                 \
     TEXT(worker_name, "BOOKING_WORKER_NAME", "host name + pid", BK_FOR_WORKER,                                         \
          "one running worker per name; a newcomer with the same name fences the old one off")                          \
@@ -52,7 +52,7 @@ enum { BK_FOR_WORKER = 1, BK_FOR_CTL = 2, BK_FOR_ADMIN = 4, BK_FOR_ALL = 7 };
     NUMBER(retries, "BOOKING_RETRIES", "2", 0, 10, BK_FOR_WORKER,                                                      \
            "retries of one database call while the job is held")                                                       \
     NUMBER(retry_base_ms, "BOOKING_RETRY_BASE_MS", "500", 1, 60000, BK_FOR_WORKER,                                     \
-           "delay before retry n: up to this x 2^n, full jitter")                                                      \
+           "delay before retry n, counted from 0: up to this x 2^n, full jitter")                                      \
     NUMBER(max_attempts, "BOOKING_MAX_ATTEMPTS", "10", 1, 1000, BK_FOR_WORKER,                                         \
            "tries of one job before it is dead as too_many_attempts")                                                  \
     NUMBER(attempt_cap_s, "BOOKING_ATTEMPT_CAP_S", "60", 1, 86400, BK_FOR_WORKER,                                      \

@@ -4,7 +4,7 @@
 
 #include "common/config.h"
 
-/* sysexits.h, the ones the contract names */
+/* of sysexits.h */
 enum {
     BK_EXIT_OK = 0,
     BK_EXIT_USAGE = 64,
@@ -18,7 +18,7 @@ enum {
 /** The exit code for a failure of a server or of a call. */
 int bk_exit_for(enum bk_status status);
 
-/** Prints "<program> <version> (libpq ..., hiredis ...)" to stdout. */
+/** Prints "<program> <version> (libpq ..., hiredis ..., queue functions ...)" to stdout. */
 void bk_print_version(const char *program);
 
 /** Prints "<program>: ..." to stderr, in one line whatever the words on the command line are, and returns

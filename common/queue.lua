@@ -46,7 +46,7 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Calls `command key` with the values in pieces that fit Lua's stack. `step` is 2 for name-value pairs.
+-- Calls `command key` with the values in pieces that fit Lua's stack.
 local function spread(command, key, values)
   for i = 1, #values, 2000 do
     redis.call(command, key, unpack(values, i, math.min(i + 1999, #values)))
@@ -948,7 +948,7 @@ local function lines(keys, args)
   return answer
 end
 
--- hello(): the library's version, after a check that the caller may run every command the functions use: FCALL gives
+-- hello(): the library's version, after a check that the caller may run every command that moves a job: FCALL gives
 -- no rights of its own, and a refusal in the middle of a move would leave it half done.
 local function hello(keys)
   local p = prefix_of(keys)

@@ -34,7 +34,7 @@ static const struct {
     {"28", BK_OPERATOR},    /* authentication */
     {"3D000", BK_OPERATOR}, /* no such database */
     {"3F000", BK_OPERATOR}, /* no such schema */
-    {"42", BK_OPERATOR},    /* no right, no table, no function; see lane.c for the one that hits a single job */
+    {"42", BK_OPERATOR},    /* no right, no table, no function; see plan.c for the one that hits a single job */
     {"F0", BK_OPERATOR},    /* configuration file */
     {"XX001", BK_OPERATOR}, /* data corrupted */
     {"XX002", BK_OPERATOR}, /* index corrupted */

@@ -3,7 +3,7 @@
 -- Purpose  the three roles, the btree_gist extension, the schema and the list of applied migrations. These are the
 --          steps that need more than booking_owner has; when they are done the script becomes booking_owner, so that
 --          every object a migration makes is owned by it and no migration has to say so.
--- Runs     in one transaction with the pending migrations, before them, each time: all of it is idempotent. Outside a
+-- Runs     in one transaction with the pending migrations, before them, whenever there are any: all of it is idempotent. Outside a
 --          transaction `set local role` has no effect; from psql use --single-transaction (-1).
 -- Needs    a superuser; or a login with CREATE on the database that is a member of booking_owner (or may create roles).
 -- Locks    none that a running worker waits for.

@@ -5,7 +5,7 @@
 #include "common/config.h"
 #include "worker/job.h"
 
-/* Why a job is dead: word, what it means to the person who finds it. The contract's list. */
+/* Why a job is dead: word, what it means to the person who finds it. */
 #define BK_DEAD_REASONS(X)                                                                                             \
     X(malformed, "the entry itself breaks a rule: a field is missing, repeated, unknown or not of its form")           \
     X(invalid_args, "the arguments are not what this kind of command wants")                                           \

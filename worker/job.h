@@ -43,7 +43,7 @@ bool bk_is_id(struct bk_span text);
  *  any other is to be ignored. Any thread. */
 bool bk_traceparent_valid(struct bk_span text);
 
-/** Appends the reply that the contract gives a waiting producer. `code` may be NULL; `booking_id` is empty or a UUID;
+/** Appends the reply for a waiting producer. `code` may be NULL; `booking_id` is empty or a UUID;
  *  `version` < 0 means null. Any thread. */
 void bk_job_reply(struct bk_text *text, struct bk_span id, const char *outcome, const char *code,
                   struct bk_span booking_id, int64_t version);

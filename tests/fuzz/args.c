@@ -1,4 +1,4 @@
-/* The args of a command: the first byte picks the kind, the rest are the args. What is good keeps to the contract, by
+/* The args of a command: the first byte picks the kind, the rest are the args. What is good keeps to the rules, by
  * cJSON's reading, and goes into the database's JSON as the value it was; what is bad is told in one plain line that
  * names the member. */
 #include "worker/command.h"
@@ -13,7 +13,7 @@
 
 static const char booking[] = "6f1d2c3b-4a59-4870-9b6c-0123456789af";
 
-/* The contract once more, in other words: u uuid, i integer, t time, then texts; a capital must be there. */
+/* The rules once more, in other words: u uuid, i integer, t time, then texts; a capital must be there. */
 static const struct {
     const char *kind;
     struct {
@@ -21,7 +21,7 @@ static const struct {
         char form;
         size_t most;
     } members[8];
-} contract[] = {
+} rules[] = {
     {"booking.create",
      {{"booking_id", 'U', 0},
       {"resource_id", 'I', 0},
@@ -77,15 +77,15 @@ static void check_good(size_t kind, const cJSON *args)
     int64_t starts = 0;
     int64_t ends = 1;
     int known = 0;
-    for (size_t i = 0; i < BK_COUNT(contract[kind].members) && contract[kind].members[i].name; i++) {
-        const char *name = contract[kind].members[i].name;
-        char form = contract[kind].members[i].form;
+    for (size_t i = 0; i < BK_COUNT(rules[kind].members) && rules[kind].members[i].name; i++) {
+        const char *name = rules[kind].members[i].name;
+        char form = rules[kind].members[i].form;
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(args, name);
         BK_ASSERT(item != NULL || form == 's' || form == 'i');
         if (!item)
             continue;
         known++;
-        check_value(item, form, contract[kind].members[i].most, strcmp(name, "starts_at") == 0 ? &starts : &ends);
+        check_value(item, form, rules[kind].members[i].most, strcmp(name, "starts_at") == 0 ? &starts : &ends);
     }
     BK_ASSERT(known == cJSON_GetArraySize(args)); /* none twice, none unknown */
     BK_ASSERT(starts < ends);
@@ -110,10 +110,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0 || size > BK_ARGS_MOST)
         return 0;
-    size_t kind = data[0] % BK_COUNT(contract);
+    size_t kind = data[0] % BK_COUNT(rules);
     const struct bk_job job = {.ticket = bk_span_of("1700000000000-0"),
                                .id = bk_span_of("order-17"),
-                               .kind = bk_span_of(contract[kind].kind),
+                               .kind = bk_span_of(rules[kind].kind),
                                .key = bk_span_of(booking),
                                .traceparent = bk_span_of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
                                .args = {(const char *)data + 1, size - 1}};

@@ -1,4 +1,4 @@
-/* kinds.h - the commands as the contract has them, written down a second time: complete and valid args of each kind, and
+/* kinds.h - the commands as they are documented, written down a second time: complete and valid args of each kind, and
  * what becomes of them when one member is changed. */
 #ifndef TEST_KINDS_H
 #define TEST_KINDS_H

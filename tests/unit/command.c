@@ -39,7 +39,7 @@ static void expect_answer(size_t kind, struct bk_span name, struct bk_span value
 
 /* --- good commands ------------------------------------------------------------------------------------------------ */
 
-Test(command, there_are_the_five_of_the_contract)
+Test(command, there_are_the_five_documented)
 {
     for (size_t i = 0; i < TEST_KINDS; i++)
         cr_expect_str_eq(bk_command_kind(i), test_kinds[i].name);

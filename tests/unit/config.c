@@ -11,7 +11,7 @@
 
 /* --- a clean place to stand --------------------------------------------------------------------------------------- */
 
-/* name, default as it is documented; the contract's list */
+/* name, default as it is documented */
 static const struct {
     const char *name;
     const char *fallback;

@@ -167,7 +167,7 @@ Test(decision, knows_a_failure_of_the_server_from_one_of_the_job)
         cr_expect_not(bk_is_outage(others[i]), "%s", bk_status_label(others[i]));
 }
 
-Test(decision, every_reason_of_the_contract_has_a_meaning)
+Test(decision, every_documented_reason_has_a_meaning)
 {
     static const char *const reasons[] = {"malformed",    "invalid_args", "unknown_kind",
                                           "id_reused",    "expired",      "too_many_attempts",

@@ -342,7 +342,7 @@ Test(traceparent, is_taken_only_when_it_is_well_formed)
 
 /* --- the reply ---------------------------------------------------------------------------------------------------- */
 
-Test(reply, speaks_the_words_of_the_contract)
+Test(reply, speaks_the_documented_words)
 {
     static const char booking[] = "6f1d2c3b-4a59-4870-9b6c-0123456789af";
     static const struct {

@@ -165,7 +165,7 @@ static void describe(struct bk_text *out, const struct bk_redis_url *url)
     bk_text_printf(out, " %d", url->db);
 }
 
-Test(redis_url, understands_every_form_of_the_contract)
+Test(redis_url, understands_every_documented_form)
 {
     static const struct {
         const char *url;
