@@ -63,8 +63,8 @@ black_hole_redis_up() { black_hole up redis; }
 black_hole_redis_down() { black_hole down redis; }
 
 flapping() {
-  local n flaps=5
-  [ -z "$long" ] || flaps=30 # a minute
+  local n flaps=5 STREAM_PAUSE=0.1
+  [ -z "$long" ] || flaps=30 STREAM_PAUSE=0.5 # a minute or three, which the stream must outlast
   begin
   for ((n = 1; n <= flaps; n++)); do
     servers pg-stop-immediate
