@@ -221,7 +221,7 @@ breakers_opened() {
 each_opened() {
   local port
   for port in "${http[@]}"; do
-    curl -sf -m 5 "http://127.0.0.1:$port/metrics" | grep -q '^booking_breaker_transitions_total{to="open"} [1-9]' || return 1
+    grep -q '^booking_breaker_transitions_total{to="open"} [1-9]' <(curl -sf -m 5 "http://127.0.0.1:$port/metrics") || return 1
   done
 }
 
