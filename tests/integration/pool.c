@@ -214,6 +214,15 @@ static void wait_until_waiting(struct bk_pool *pool, unsigned count)
     } while (stats.waiting < count);
 }
 
+/* Returns when it stands there, behind `number` others. */
+static pthread_t join_line(struct waiting *w)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, wait_in_line, w), 0);
+    wait_until_waiting(w->pool, (unsigned)w->number + 1);
+    return thread;
+}
+
 Test(pool, first_come_first_served)
 {
     enum { WAITERS = 8 };
@@ -225,8 +234,7 @@ Test(pool, first_come_first_served)
     pthread_t threads[WAITERS];
     for (int i = 0; i < WAITERS; i++) {
         waiting[i] = (struct waiting){pool, i, order, &served};
-        cr_assert_eq(pthread_create(&threads[i], NULL, wait_in_line, &waiting[i]), 0);
-        wait_until_waiting(pool, (unsigned)i + 1);
+        threads[i] = join_line(&waiting[i]);
     }
     bk_pool_release(pool, only, BK_POOL_KEEP);
     for (int i = 0; i < WAITERS; i++)
@@ -244,9 +252,7 @@ Test(pool, draining_ends_every_wait_at_once)
     int order[1];
     _Atomic int served = 0;
     struct waiting waiting = {pool, 0, order, &served};
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, wait_in_line, &waiting), 0);
-    wait_until_waiting(pool, 1);
+    pthread_t thread = join_line(&waiting);
     bk_pool_drain(pool);
     (void)pthread_join(thread, NULL);
     cr_expect_eq(served, 0);
@@ -395,9 +401,7 @@ Test(pool, who_comes_late_to_the_line_may_leave_it_first)
     int order[1];
     _Atomic int served = 0;
     struct waiting waiting = {pool, 0, order, &served};
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, wait_in_line, &waiting), 0);
-    wait_until_waiting(pool, 1);
+    pthread_t thread = join_line(&waiting);
     struct bk_pg *none = NULL;
     cr_expect_eq(bk_pool_acquire(pool, bk_clock_now() + 50, "late", &none, NULL, NULL), BK_TIMEOUT);
     cr_expect_eq(served, 0);

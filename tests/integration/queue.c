@@ -834,32 +834,33 @@ Test(queue, a_server_that_goes_away_in_between_is_an_outage_and_nothing_was_sent
     (void)peer_close(peer);
 }
 
+/* What connecting comes to where a server says this; the text is in `error`. */
+static enum bk_status connect_to_peer(size_t count, const struct bk_span *says)
+{
+    struct peer *peer = peer_open(count, says, PEER_SILENT);
+    struct bk_redis_url there;
+    struct bk_queue *other = queue_at(peer, &there);
+    enum bk_status status = bk_queue_connect(other, &error);
+    (void)bk_queue_close(other);
+    bk_redis_url_deinit(&there);
+    (void)peer_close(peer);
+    return status;
+}
+
 Test(queue, functions_that_somebody_else_keeps_replacing_are_told)
 {
     const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(":1\r\n"), bk_span_of("+booking\r\n"),
                                    bk_span_of(":1\r\n")};
-    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_SILENT);
-    struct bk_redis_url there;
-    struct bk_queue *quarrel = queue_at(peer, &there);
-    cr_expect_eq(bk_queue_connect(quarrel, &error), BK_OUTAGE);
+    cr_expect_eq(connect_to_peer(BK_COUNT(says), says), BK_OUTAGE);
     cr_expect(strstr(error.text, "keeps loading older queue functions (version 1)"), "%s", error.text);
-    (void)bk_queue_close(quarrel);
-    bk_redis_url_deinit(&there);
-    (void)peer_close(peer);
 }
 
 Test(queue, functions_that_may_not_be_loaded_are_an_operators_matter)
 {
     const struct bk_span says[] = {bk_span_of("+PONG\r\n"), bk_span_of(":1\r\n"),
                                    bk_span_of("-NOPERM this user has no permissions to run 'function|load'\r\n")};
-    struct peer *peer = peer_open(BK_COUNT(says), says, PEER_SILENT);
-    struct bk_redis_url there;
-    struct bk_queue *forbidden = queue_at(peer, &there);
-    cr_expect_eq(bk_queue_connect(forbidden, &error), BK_OPERATOR);
+    cr_expect_eq(connect_to_peer(BK_COUNT(says), says), BK_OPERATOR);
     cr_expect(strstr(error.text, "cannot be loaded; run bookingctl migrate"), "%s", error.text);
-    (void)bk_queue_close(forbidden);
-    bk_redis_url_deinit(&there);
-    (void)peer_close(peer);
 }
 
 Test(queue, a_settlement_that_is_not_answered_is_not_known_to_have_happened)
